@@ -1,0 +1,174 @@
+"""The MLLM (Qwen2.5-VL) as reasoner: from prompts to responses and the hidden states of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from PIL import Image
+from torch import Tensor, nn
+from transformers import BatchFeature, GenerationConfig, Qwen2_5_VLForConditionalGeneration
+
+from conceptseg.models.processing import IMAGE_TOKEN, ReasonerProcessor
+
+__all__ = ["Generation", "Prompt", "Reasoner"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One question to the MLLM: its images in order (mosaic, target), the user's text, the system's text."""
+
+    images: tuple[Image.Image, ...]
+    text: str
+    system: str
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The prompt in transformers' chat format (images as placeholders)."""
+        content: list[dict[str, Any]] = [{"type": "image"} for _ in self.images]
+        content.append({"type": "text", "text": self.text.replace(IMAGE_TOKEN, " ")})
+        system = [{"type": "text", "text": self.system}]
+        return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """Responses of a batch with what the CTM reads."""
+
+    texts: list[str]
+    token_ids: Int[Tensor, "batch tokens"]
+    hidden_states: Float[Tensor, "batch tokens width"]
+    """Last-layer states, after the final norm, of the response tokens fed as input (the end token included)."""
+    mask: Bool[Tensor, "batch tokens"]
+    """True on response tokens up to and including the first end token."""
+
+    @property
+    def truncated(self) -> list[bool]:
+        """Whether a response ran into the token limit: it fills its row and does not end."""
+        return [not text_ended for text_ended in self._ended]
+
+    _ended: tuple[bool, ...] = ()
+
+
+class Reasoner(nn.Module):
+    """Qwen2.5-VL with its processor: batched, left-padded prompts; generation that keeps the hidden states."""
+
+    def __init__(self, mllm: Qwen2_5_VLForConditionalGeneration, processor: ReasonerProcessor) -> None:
+        super().__init__()
+        self.mllm = mllm
+        self.processor = processor
+
+    @property
+    def hidden_size(self) -> int:
+        """C, the width of the hidden states."""
+        return int(self.mllm.config.text_config.hidden_size)
+
+    @property
+    def end_token_id(self) -> int:
+        """The token that ends a response."""
+        return int(self.processor.tokenizer.eos_token_id)
+
+    @property
+    def pad_token_id(self) -> int:
+        """The token that fills rows."""
+        tokenizer = self.processor.tokenizer
+        return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+    def render(self, prompt: Prompt) -> str:
+        """The chat text of a prompt, ready for the response to follow."""
+        return self.processor.apply_chat_template(prompt.messages(), tokenize=False, add_generation_prompt=True)
+
+    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str] | None = None) -> BatchFeature:
+        """Model inputs of a batch, left-padded; with `responses`, each followed by its response and the end token."""
+        texts = [self.render(prompt) for prompt in prompts]
+        if responses is not None:
+            end = self.processor.tokenizer.eos_token
+            texts = [text + response + end for text, response in zip(texts, responses, strict=True)]
+        images = [list(prompt.images) for prompt in prompts]
+        return self.processor(
+            images=images, text=texts, padding=True, padding_side="left", return_tensors="pt"
+        ).to(self.mllm.device)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> Generation:
+        """Responses to a batch of prompts, greedy unless `temperature` > 0.
+
+        The states come out of the generation itself: each step's state is caught at the final norm, and the last
+        token, which generation never feeds back, costs one cached step. No second pass over the prompt.
+        """
+        inputs = self.encode(prompts)
+        config = self._generation_config(max_new_tokens, temperature, top_p)
+        with _states_of_steps(self.mllm) as steps:
+            output = self.mllm.generate(**inputs, generation_config=config)
+            self._feed_last_token(output, inputs)
+        token_ids = output.sequences[:, inputs.input_ids.shape[1] :]
+        mask, ended = self._response_mask(token_ids)
+        texts = self.processor.tokenizer.batch_decode(
+            [row[keep] for row, keep in zip(token_ids, mask, strict=True)], skip_special_tokens=True
+        )
+        # The first call is the prompt's own pass; its last state belongs to the prompt.
+        return Generation(texts, token_ids, torch.cat(steps[1:], dim=1), mask, _ended=ended)
+
+    def hidden_states_of(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Generation:
+        """The same states for responses that are already written, by one full pass over prompt and response."""
+        inputs = self.encode(prompts, responses)
+        prompt_lengths = self.encode(prompts).attention_mask.sum(dim=1)
+        states = self.mllm.model(**inputs, use_cache=False).last_hidden_state
+        lengths = inputs.attention_mask.sum(dim=1) - prompt_lengths
+        longest = int(lengths.max())
+        position = torch.arange(longest, device=lengths.device)
+        mask = position >= longest - lengths[:, None]
+        token_ids = inputs.input_ids[:, -longest:]
+        return Generation(list(responses), token_ids, states[:, -longest:], mask, _ended=(True,) * len(responses))
+
+    def _generation_config(self, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {}
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            eos_token_id=self.end_token_id,
+            pad_token_id=self.pad_token_id,
+            return_dict_in_generate=True,
+            use_cache=True,
+            **({"do_sample": False} | sampling),
+        )
+
+    def _feed_last_token(self, output: Any, inputs: BatchFeature) -> None:
+        width = output.sequences.shape[1]
+        attention_mask = torch.ones_like(output.sequences)
+        attention_mask[:, : inputs.attention_mask.shape[1]] = inputs.attention_mask
+        positions = attention_mask.cumsum(dim=1)[:, -1:] - 1 + self.mllm.model.rope_deltas
+        self.mllm.model(
+            input_ids=output.sequences[:, width - 1 :],
+            attention_mask=attention_mask,
+            position_ids=positions[None].expand(3, -1, -1),
+            past_key_values=output.past_key_values,
+            use_cache=True,
+        )
+
+    def _response_mask(self, token_ids: Tensor) -> tuple[Tensor, tuple[bool, ...]]:
+        is_end = token_ids == self.end_token_id
+        ends_before = is_end.cumsum(dim=1) - is_end.long()
+        return ends_before == 0, tuple(is_end.any(dim=1).tolist())
+
+
+@contextmanager
+def _states_of_steps(mllm: Qwen2_5_VLForConditionalGeneration) -> Iterator[list[Tensor]]:
+    """Collect the last position's state of every pass through the language model's final norm."""
+    steps: list[Tensor] = []
+    hook = mllm.model.language_model.norm.register_forward_hook(
+        lambda _module, _inputs, states: steps.append(states[:, -1:].detach())
+    )
+    try:
+        yield steps
+    finally:
+        hook.remove()
