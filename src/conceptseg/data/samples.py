@@ -2,49 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from conceptseg.errors import InputError, SampleError
 from conceptseg.geometry import BoxXYXY
+from conceptseg.images import ImageSource
 from conceptseg.taxonomy import Level, level_of
 
 __all__ = ["ConceptSample", "ImageSource", "Reference"]
 
-ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
-"""Anything `conceptseg.images.load_image` and `load_mask` read."""
-
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A reference picture with its target marked by a mask, by a box (x1, y1, x2, y2 in its own pixels), or not."""
+    """A reference picture with its target marked by a mask, by a box, or not at all.
+
+    Raises:
+        SampleError: the box does not hold four finite numbers with x1 < x2 and y1 < y2.
+    """
 
     image: ImageSource
+    """The picture."""
     mask: ImageSource | None = None
+    """The target's mask, at the picture's size."""
     box: BoxXYXY | None = None
+    """The target's box (x1, y1, x2, y2) in the picture's own pixels; it goes before the mask's box."""
+
+    def __post_init__(self) -> None:
+        if self.box is not None:
+            object.__setattr__(self, "box", _checked_box(self.box))
 
 
 @dataclass(frozen=True, eq=False)
 class ConceptSample:
-    """One question with its answer: a picture, a concept in words, references, and the true mask."""
+    """One question with its answer: a picture, a concept in words, references, and the true mask.
+
+    Raises:
+        SampleError: the id or the concept is blank, or the task is unknown.
+    """
 
     id: str
+    """A name that is unique in its set, e.g. "coco128/000000000009"."""
     task: str
+    """One of `conceptseg.taxonomy.TASKS`."""
     concept: str
+    """What to segment, in words."""
     image: ImageSource
+    """The target picture."""
     mask: ImageSource | None = None
+    """The true mask, at the picture's size (255 target, 128 ignored, 0 background); None when unknown."""
     references: tuple[Reference, ...] = ()
+    """References in the order of the mosaic; the first may become the proxy."""
     rule: str | None = None
+    """The true rule in words, where the data know it."""
     answer: str | None = None
+    """The true answer, a noun phrase of one to three words, where the data know it."""
     group: str | None = None
+    """A finer division of the set, e.g. the class or the video."""
     split: str | None = None
+    """E.g. "train", "val", "test"."""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the data say; JSON values only, when it is to be written."""
+
+    def __post_init__(self) -> None:
+        if not self.id.strip():
+            raise SampleError("A sample's id must not be blank.")
+        if not self.concept.strip():
+            raise SampleError(f"Sample {self.id!r}: the concept must not be blank.")
+        try:
+            level_of(self.task)
+        except InputError as error:
+            raise SampleError(f"Sample {self.id!r}: {error}") from error
+        object.__setattr__(self, "references", tuple(self.references))
 
     @property
     def level(self) -> Level:
         """CI, CD or CR, from the task."""
         return level_of(self.task)
+
+
+def _checked_box(box: object) -> BoxXYXY:
+    """Four numbers of any sequence as a box."""
+    try:
+        x1, y1, x2, y2 = (float(value) for value in box)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"A box must be four numbers (x1, y1, x2, y2), got {box!r}.") from error
+    if not (x1 < x2 and y1 < y2 and all(map(math.isfinite, (x1, y1, x2, y2)))):
+        raise SampleError(
+            f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, all finite, got {box!r}."
+        )
+    return x1, y1, x2, y2

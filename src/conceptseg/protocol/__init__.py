@@ -1,1 +1,20 @@
-"""TODO."""
+"""The reasoning protocol without the model: mosaic, prompt, response (paper §3.2, Appendix D). Loads no torch."""
+
+from __future__ import annotations
+
+from conceptseg.protocol.mosaic import Mosaic, build_mosaic
+from conceptseg.protocol.response import Problem, Response, format_box, format_response, parse_response
+from conceptseg.protocol.template import SYSTEM_PROMPT, render_prompt, template_names
+
+__all__ = [
+    "SYSTEM_PROMPT",
+    "Mosaic",
+    "Problem",
+    "Response",
+    "build_mosaic",
+    "format_box",
+    "format_response",
+    "parse_response",
+    "render_prompt",
+    "template_names",
+]

@@ -1,0 +1,81 @@
+"""From sources to pixels: the one definition of what a sample and a reference look like once loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from conceptseg.data.samples import ConceptSample, Reference
+from conceptseg.errors import ImageError, SampleError
+from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, clip_box
+from conceptseg.images import load_image, load_mask, load_mask_with_ignore
+
+__all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample"]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedReference:
+    """A reference in memory."""
+
+    image: Image.Image
+    """The picture, RGB, upright."""
+    mask: Bool[np.ndarray, "h w"] | None
+    """The target's mask at the picture's size, where the reference has one."""
+    box: BoxXYXY | None
+    """The reference's own box, cut to the picture, else its mask's; None with neither, or an empty mask."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSample:
+    """A sample's pixels in memory; its words stay in the `ConceptSample`."""
+
+    image: Image.Image
+    """The target picture, RGB, upright."""
+    mask: Bool[np.ndarray, "h w"] | None
+    """The true mask at the picture's size, where known."""
+    ignore: Bool[np.ndarray, "h w"] | None
+    """Pixels that no score may count, where there is a mask."""
+    references: tuple[LoadedReference, ...]
+    """The references in order."""
+
+
+def load_reference(reference: Reference) -> LoadedReference:
+    """Read a reference's picture and mark.
+
+    Raises:
+        ImageError: a source cannot be read, or picture and mask differ in size.
+        SampleError: the box lies outside the picture.
+    """
+    image = load_image(reference.image)
+    size_hw = (image.height, image.width)
+    mask = None if reference.mask is None else load_mask(reference.mask, size_hw)
+    if reference.box is None:
+        return LoadedReference(image, mask, None if mask is None else box_from_mask(mask))
+    box = clip_box(reference.box, size_hw)
+    if box_area(box) == 0:
+        raise SampleError(
+            f"The box {reference.box} lies outside its picture of {image.width}×{image.height} pixels (width × height)."
+        )
+    return LoadedReference(image, mask, box)
+
+
+def load_sample(sample: ConceptSample) -> LoadedSample:
+    """Read all pictures and masks of a sample.
+
+    Raises:
+        ImageError: a source cannot be read, or a picture and its mask differ in size; the message names the sample.
+        SampleError: a reference's box lies outside its picture.
+    """
+    try:
+        image = load_image(sample.image)
+        mask, ignore = None, None
+        if sample.mask is not None:
+            mask, ignore = load_mask_with_ignore(sample.mask, (image.height, image.width))
+        return LoadedSample(
+            image, mask, ignore, tuple(load_reference(reference) for reference in sample.references)
+        )
+    except (ImageError, SampleError) as error:
+        raise type(error)(f"Sample {sample.id!r}: {error}") from error
