@@ -1,7 +1,7 @@
 """One safe way to read a picture, a mask, and to resize either: the only image loading in the tree.
 
-A picture becomes an upright 8-bit RGB `PIL.Image`, a mask a boolean array, whatever they were stored as. Anything
-that cannot be read faithfully is an `ImageError` that names the source; nothing is guessed silently.
+A picture becomes an upright 8-bit RGB `PIL.Image`, a mask a boolean array, whatever they were stored as. What cannot
+be read is an `ImageError` that names the source.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         ImageError: the source is missing, no image, truncated, too large, or an array of another shape or dtype.
     """
     if isinstance(source, np.ndarray):
-        return _flatten(Image.fromarray(_array_to_uint8(source)))
-    return _flatten(_to_8_bit(_decode(source, max_pixels), describe_source(source)))
+        return _flatten(Image.fromarray(_array_to_uint8(source, describe_source(source))), "array")
+    name = describe_source(source)
+    return _flatten(_to_8_bit(_decode(source, max_pixels), name), name)
 
 
 def load_mask(source: ImageSource, size_hw: tuple[int, int] | None = None) -> Bool[np.ndarray, "h w"]:
@@ -97,6 +98,7 @@ def load_mask_with_ignore(
     values; palettes with colours (black is background, every other colour target); grey levels (above 128 target,
     128 ignored, below background); coloured pixels (target when a channel reaches 128). Float arrays are
     probabilities in 0..1 (target from 0.5 on) or levels in 0..255; integer arrays of any width hold 0/1 or levels.
+    A map of several labels 0, 1, 2, … is no mask: select one label first, `labels == 2`.
 
     Args:
         source: As for `load_image`; arrays may have any integer or float dtype.
@@ -131,10 +133,7 @@ def resize_image(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image:
 def resize_mask(mask: Bool[np.ndarray, "h w"], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h2 w2"]:
     """Stretch a mask to `size_hw` pixels, each taking the value of the nearest source pixel."""
     height, width = size_hw
-    return (
-        np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
-        > 0
-    )
+    return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)) > 0
 
 
 def describe_source(source: ImageSource) -> str:
@@ -145,6 +144,8 @@ def describe_source(source: ImageSource) -> str:
         return f"<{len(source)} bytes>"
     if isinstance(source, np.ndarray):
         return f"<array {source.shape} {source.dtype}>"
+    if isinstance(filename := getattr(source, "filename", None), (str, Path)) and str(filename):
+        return repr(str(filename))
     return f"<PIL image {source.mode} {source.width}×{source.height}>"
 
 
@@ -169,9 +170,7 @@ def _open(source: str | Path | bytes, name: str) -> Image.Image:
             f"{name} is too large: {error} Shrink it first, or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS "
             "and pass max_pixels."
         ) from error
-    except (
-        Exception
-    ) as error:  # decoders raise nearly anything on broken files; all of it means "cannot be read"
+    except Exception as error:  # decoders raise nearly anything on broken files; all of it means "cannot be read"
         raise ImageError(f"Cannot open the image {name}: {error}.") from error
 
 
@@ -212,9 +211,7 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         return Image.fromarray(_array_to_uint8(values, name))
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(
-            f"{name} holds values {values.min()}..{values.max()}; expected 8 or 16 bits a pixel."
-        )
+        raise ImageError(f"{name} holds values {values.min()}..{values.max()}; expected 8 or 16 bits a pixel.")
     # Mode "I" holds 16-bit PNGs, but also 32-bit files of 8-bit content.
     is_8_bit = image.mode == "I" and image.format != "PNG" and values.max() <= 255
     return Image.fromarray(values.astype(np.uint8) if is_8_bit else _scale_16_bit(values))
@@ -224,20 +221,26 @@ def _scale_16_bit(values: np.ndarray) -> UInt8[np.ndarray, "*shape"]:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _flatten(image: Image.Image, name: str) -> Image.Image:
     """An 8-bit image of any mode as plain RGB without metadata, transparency composited on white."""
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        layer = _convert(image, "RGBA", name)
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)
-    rgb = image.convert("RGB")
+    rgb = _convert(image, "RGB", name)
     rgb.info = {}  # a stale EXIF orientation would turn the picture again when it is saved or reloaded
     return rgb
 
 
-def _array_to_uint8(array: np.ndarray, name: str | None = None) -> UInt8[np.ndarray, "h w *c"]:
+def _convert(image: Image.Image, mode: str, name: str) -> Image.Image:
+    try:
+        return image.convert(mode)
+    except ValueError as error:
+        raise ImageError(f"{name} has the colour mode {image.mode!r}, which cannot be made {mode}: {error}.") from error
+
+
+def _array_to_uint8(array: np.ndarray, name: str) -> UInt8[np.ndarray, "h w *c"]:
     """A picture array as 8 bits a channel, (H, W) or (H, W, 3 | 4)."""
-    name = name or describe_source(array)
     array = _checked_shape(array, name)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
@@ -246,9 +249,7 @@ def _array_to_uint8(array: np.ndarray, name: str | None = None) -> UInt8[np.ndar
     if array.dtype == np.uint16:
         return _scale_16_bit(array)
     if not np.issubdtype(array.dtype, np.floating):
-        raise ImageError(
-            f"{name}: expected dtype bool, uint8, uint16 or float, got {array.dtype}. Convert it first."
-        )
+        raise ImageError(f"{name}: expected dtype bool, uint8, uint16 or float, got {array.dtype}. Convert it first.")
     low, high = _finite_range(array, name)
     if low < 0 or high > 1:
         raise ImageError(
@@ -263,9 +264,7 @@ def _checked_shape(array: np.ndarray, name: str) -> np.ndarray:
         hint = ""
         if len(shape) == 3 and shape[0] in (1, 3, 4):
             hint = " It looks like channels first: pass array.transpose(1, 2, 0)."
-        raise ImageError(
-            f"{name}: expected a shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not empty.{hint}"
-        )
+        raise ImageError(f"{name}: expected a shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not empty.{hint}")
     return array[..., 0] if len(shape) == 3 and shape[2] == 1 else array
 
 
@@ -279,36 +278,38 @@ def _finite_range(array: np.ndarray, name: str) -> tuple[float, float]:
 def _image_mask_levels(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w"]:
     """An opened mask as grey levels, 255 for certain target, 128 for ignored, 0 for background."""
     if image.has_transparency_data and not image.mode.startswith(("I", "F")):
-        return _colour_levels(np.asarray(image.convert("RGBA")))
+        return _colour_levels(np.asarray(_convert(image, "RGBA", name)))
     if image.mode == "P":
-        return _palette_levels(image)
+        return _palette_levels(np.asarray(_convert(image, "RGB", name)))
     if image.mode in ("1", "L") or image.mode.startswith(("I", "F")):
         return _grey_levels(np.asarray(image), name)
-    return _colour_levels(np.asarray(image.convert("RGB")))
+    return _colour_levels(np.asarray(_convert(image, "RGB", name)))
 
 
 def _array_mask_levels(array: np.ndarray) -> UInt8[np.ndarray, "h w"]:
     name = describe_source(array)
     array = _checked_shape(array, name)
+    if array.dtype.kind not in "buif":
+        raise ImageError(f"{name}: a mask must hold booleans or numbers, got dtype {array.dtype}.")
     return _grey_levels(array, name) if array.ndim == 2 else _colour_levels(_array_to_uint8(array, name))
 
 
 def _grey_levels(values: np.ndarray, name: str) -> UInt8[np.ndarray, "h w"]:
     """One-channel masks of any dtype: booleans, 0/1, probabilities, 8- or 16-bit levels."""
     low, high = _finite_range(values, name)
-    if low < 0 or high > 65535:
+    if low < 0 or high > 65535 or (values.dtype.kind == "f" and 1 < high <= IGNORE_VALUE):
         raise ImageError(
-            f"{name}: mask values {low:g}..{high:g}; expected booleans, 0/1, 0..255 or probabilities."
+            f"{name}: mask values {low:g}..{high:g}; expected booleans, 0/1, 0..255, 16 bits, or probabilities in 0..1."
         )
     if high <= 1:
         return np.where(values >= 0.5, 255, 0).astype(np.uint8)
-    return values.astype(np.uint8) if high <= 255 else _scale_16_bit(values)
+    return np.rint(values).astype(np.uint8) if high <= 255 else _scale_16_bit(values)
 
 
-def _palette_levels(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
-    rgb = np.asarray(image.convert("RGB"))
+def _palette_levels(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+    """Palette masks by colour, as indices mean nothing: greys are levels, with colours all but black is target."""
     if _is_grey(rgb).all():
-        return _grey_levels(rgb[..., 0], "palette")
+        return _grey_levels(rgb[..., 0], "palette mask")
     return np.where(rgb.any(axis=2), 255, 0).astype(np.uint8)
 
 
