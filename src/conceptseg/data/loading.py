@@ -74,8 +74,6 @@ def load_sample(sample: ConceptSample) -> LoadedSample:
         mask, ignore = None, None
         if sample.mask is not None:
             mask, ignore = load_mask_with_ignore(sample.mask, (image.height, image.width))
-        return LoadedSample(
-            image, mask, ignore, tuple(load_reference(reference) for reference in sample.references)
-        )
+        return LoadedSample(image, mask, ignore, tuple(load_reference(reference) for reference in sample.references))
     except (ImageError, SampleError) as error:
         raise type(error)(f"Sample {sample.id!r}: {error}") from error

@@ -127,9 +127,7 @@ def _read_reference(row: object, root: Path) -> Reference:
     if not isinstance(row, dict) or "image" not in row or not _REFERENCE_KEYS.issuperset(row):
         raise SampleError(f"a reference must be an object with image and optionally mask or box, got {row!r}")
     mask = row.get("mask")
-    return Reference(
-        _resolve(row["image"], root), None if mask is None else _resolve(mask, root), row.get("box")
-    )
+    return Reference(_resolve(row["image"], root), None if mask is None else _resolve(mask, root), row.get("box"))
 
 
 def _resolve(name: object, root: Path) -> Path:
@@ -138,9 +136,7 @@ def _resolve(name: object, root: Path) -> Path:
         raise SampleError(f"a path must be text, got {name!r}")
     path = (root / name).resolve()
     if Path(name).is_absolute() or not path.is_relative_to(root):
-        raise SampleError(
-            f"the path {name!r} leaves the folder; paths must be relative to it and stay inside"
-        )
+        raise SampleError(f"the path {name!r} leaves the folder; paths must be relative to it and stay inside")
     if not path.is_file():
         raise SampleError(f"there is no file {name!r}")
     return path

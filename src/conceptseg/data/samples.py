@@ -90,7 +90,5 @@ def _checked_box(box: object) -> BoxXYXY:
     except (TypeError, ValueError) as error:
         raise SampleError(f"A box must be four numbers (x1, y1, x2, y2), got {box!r}.") from error
     if not (x1 < x2 and y1 < y2 and all(map(math.isfinite, (x1, y1, x2, y2)))):
-        raise SampleError(
-            f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, all finite, got {box!r}."
-        )
+        raise SampleError(f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, all finite, got {box!r}.")
     return x1, y1, x2, y2

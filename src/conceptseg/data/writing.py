@@ -75,9 +75,7 @@ class _Store:
             return path.relative_to(self._root).as_posix()
         if (path, kind) not in self._copied:
             stem = f"{kind}/{_safe_name(path.stem)}"
-            self._copied[path, kind] = self._add(
-                stem, path.suffix, lambda target: shutil.copyfile(path, target)
-            )
+            self._copied[path, kind] = self._add(stem, path.suffix, lambda target: shutil.copyfile(path, target))
         return self._copied[path, kind]
 
     def _add(self, stem: str, suffix: str, write: Callable[[Path], object]) -> str:

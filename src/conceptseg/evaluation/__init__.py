@@ -1,1 +1,1 @@
-"""TODO."""
+"""Running models over benchmarks, and the tables made of it."""

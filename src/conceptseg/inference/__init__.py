@@ -1,1 +1,17 @@
-"""TODO."""
+"""From an image, a concept and references to a mask with its reasons."""
+
+from __future__ import annotations
+
+from conceptseg.inference.engine import ConceptSegmenter, Query
+from conceptseg.inference.results import SegmentationResult
+from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
+
+__all__ = [
+    "ConceptSegmenter",
+    "Query",
+    "Route",
+    "RouteChoice",
+    "SegmentationResult",
+    "route_threshold",
+    "takes_shortcut",
+]

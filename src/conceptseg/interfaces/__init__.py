@@ -1,1 +1,1 @@
-"""TODO."""
+"""How people meet the library: command line, web page, server."""

@@ -24,14 +24,18 @@ class Prompt:
 
     images: tuple[Image.Image, ...]
     text: str
-    system: str
+    system: str = ""
+    text_first: bool = False
+    """Whether the text stands before the images."""
 
     def messages(self) -> list[dict[str, Any]]:
         """The prompt in transformers' chat format (images as placeholders)."""
-        content: list[dict[str, Any]] = [{"type": "image"} for _ in self.images]
-        content.append({"type": "text", "text": self.text.replace(IMAGE_TOKEN, " ")})
-        system = [{"type": "text", "text": self.system}]
-        return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+        images: list[dict[str, Any]] = [{"type": "image"} for _ in self.images]
+        text = [{"type": "text", "text": self.text.replace(IMAGE_TOKEN, " ")}]
+        user = {"role": "user", "content": text + images if self.text_first else images + text}
+        if not self.system:
+            return [user]
+        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +92,9 @@ class Reasoner(nn.Module):
             end = self.processor.tokenizer.eos_token
             texts = [text + response + end for text, response in zip(texts, responses, strict=True)]
         images = [list(prompt.images) for prompt in prompts]
-        return self.processor(
-            images=images, text=texts, padding=True, padding_side="left", return_tensors="pt"
-        ).to(self.mllm.device)
+        return self.processor(images=images, text=texts, padding=True, padding_side="left", return_tensors="pt").to(
+            self.mllm.device
+        )
 
     @torch.no_grad()
     def generate(

@@ -61,9 +61,7 @@ class PromptTokens:
     def prepend(self, tokens: Float[Tensor, "batch more prompt"]) -> PromptTokens:
         """P = [Z ; E_text] of Eq. 4: these tokens with others (all of them valid) before them."""
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return replace(
-            self, embeds=torch.cat([tokens, self.embeds], dim=1), mask=torch.cat([valid, self.mask], dim=1)
-        )
+        return replace(self, embeds=torch.cat([tokens, self.embeds], dim=1), mask=torch.cat([valid, self.mask], dim=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +130,9 @@ class PromptSegmenter(nn.Module):
             InputError: the numbers of images and prompts differ.
         """
         if len(features) != len(prompt.embeds):
-            raise InputError(f"Expected one prompt per image, got {len(prompt.embeds)} prompts, {len(features)} images.")
+            raise InputError(
+                f"Expected one prompt per image, got {len(prompt.embeds)} prompts, {len(features)} images."
+            )
         output = self.sam(
             vision_embeds=features.vision,
             text_embeds=BaseModelOutputWithPooling(pooler_output=prompt.embeds),

@@ -42,9 +42,7 @@ class Mosaic:
     @property
     def shown_boxes(self) -> tuple[BoxXYXY, ...]:
         """The boxes drawn on the canvas and listed in the prompt (𝒮 of §3.2), in canvas pixels."""
-        return tuple(
-            box for index, box in enumerate(self.boxes_xyxy) if box is not None and index != self.proxy_index
-        )
+        return tuple(box for index, box in enumerate(self.boxes_xyxy) if box is not None and index != self.proxy_index)
 
     def to_canvas(self, index: int, box_xyxy: BoxXYXY) -> BoxXYXY:
         """A box in the pixels of reference `index`, in canvas pixels."""

@@ -61,9 +61,7 @@ _CLOSE = {part: f"</{part}>".encode() for part in _PARTS}
 
 _BOX_CHARACTERS = 256
 _LARGEST_COORDINATE = 1e6
-_NUMBER = re.compile(
-    r"(?<![\w.])[-+]?\d{1,30}(?:\.\d{0,30})?(?:e[-+]?\d{1,3})?(?![\w.])", re.ASCII | re.IGNORECASE
-)
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d{1,30}(?:\.\d{0,30})?(?:e[-+]?\d{1,3})?(?![\w.])", re.ASCII | re.IGNORECASE)
 _STRICT_NUMBER = re.compile(r"\s*-?\d{1,7}(?:\.\d{1,30})?\s*", re.ASCII)
 
 
@@ -114,9 +112,7 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
     lowered = raw.lower()  # of bytes: changes ASCII letters only, so that positions stay
     found = _locate_parts(lowered)
     problems = set(_tag_problems(raw, lowered, expected)) | set(_layout_problems(lowered, found, expected))
-    contents = {
-        part: raw[start:end].decode("utf-8", "surrogatepass").strip() for part, (start, end) in found.items()
-    }
+    contents = {part: raw[start:end].decode("utf-8", "surrogatepass").strip() for part, (start, end) in found.items()}
     problems |= {Problem.EMPTY_PART for content in contents.values() if not content}
     boxes = {part: _read_box(contents[part], problems) for part in ("check", "bbox") if contents.get(part)}
     answer = contents.get("answer") or None
@@ -175,9 +171,7 @@ def _checked_text(part: str, content: str | None) -> str | None:
     if not content.strip():
         raise InputError(f"The part <{part}> must not be blank; pass None to leave it out.")
     if any(tag in lowered for tags in (_OPEN, _CLOSE) for tag in tags.values()):
-        raise InputError(
-            f"The part <{part}> must not contain a tag of the response grammar, got {content[:80]!r}."
-        )
+        raise InputError(f"The part <{part}> must not contain a tag of the response grammar, got {content[:80]!r}.")
     return content.strip()
 
 
@@ -226,9 +220,7 @@ def _tag_problems(raw: bytes, lowered: bytes, expected: dict[str, bool]) -> Iter
             yield Problem.TAG_CASE
 
 
-def _layout_problems(
-    lowered: bytes, found: dict[str, tuple[int, int]], expected: dict[str, bool]
-) -> Iterator[Problem]:
+def _layout_problems(lowered: bytes, found: dict[str, tuple[int, int]], expected: dict[str, bool]) -> Iterator[Problem]:
     """Parts nested or out of order, and text between them."""
     tags = [tag for part in _PARTS if part in found for tag in (_OPEN[part], _CLOSE[part])]
     positions = [at for tag in tags if (at := lowered.find(tag)) >= 0]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Losses, rewards, CTM warm-up, Meta-GRPO, and the recipe of the bundled checkpoint."""

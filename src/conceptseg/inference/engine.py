@@ -1,0 +1,270 @@
+"""`ConceptSegmenter`: the way of Figure 3 from an image, a concept and references to a mask with its reasons."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from PIL import Image
+
+from conceptseg.data.loading import load_reference
+from conceptseg.data.samples import ImageSource, Reference
+from conceptseg.errors import ImageError, InputError
+from conceptseg.geometry import BoxXYXY, box_area, box_iou, clip_box, scale_box
+from conceptseg.images import describe_source, load_image
+from conceptseg.inference.results import SegmentationResult
+from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.models.segmenter import ImageFeatures, upsample_logits
+from conceptseg.protocol import Mosaic, Response, build_mosaic, parse_response
+
+__all__ = ["ConceptSegmenter", "Query"]
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One image with its question, ready for a batch; queries of a batch may differ in everything."""
+
+    image: Image.Image
+    concept: str
+    mosaic: Mosaic | None = None
+    source: str = ""
+
+
+@dataclass
+class _Clock:
+    """Seconds by stage, each shared evenly among the images that took part."""
+
+    seconds: dict[int, dict[str, float]] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str, indices: Sequence[int]) -> None:
+        now = time.perf_counter()
+        for index in indices:
+            self.seconds.setdefault(index, {})[stage] = (now - self._since) / len(indices)
+        self._since = now
+
+
+class ConceptSegmenter:
+    """Segment a concept in images, given its name and, if wanted, reference images.
+
+    `segmenter.model.reasoner`, `.translation` and `.segmenter` are the three parts.
+    """
+
+    def __init__(self, model: ConceptSegModel) -> None:
+        self.model = model.eval()
+        self._last_references: tuple[tuple[Reference, ...], Mosaic | None] = ((), None)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path = "nano", *, device: str = "auto", **options: Any) -> ConceptSegmenter:
+        """A segmenter from a checkpoint: the bundled `nano`, a folder, or a hub id.
+
+        Args:
+            source: see `conceptseg.models.loading.load_model`, which also takes the other options.
+            device: "auto" (CUDA, else Apple's MPS, else CPU), or a torch device.
+        """
+        return cls(ConceptSegModel.from_pretrained(source, device=device, **options))
+
+    def __call__(
+        self,
+        image: ImageSource,
+        concept: str,
+        references: Sequence[Reference] = (),
+        *,
+        route: str | RouteChoice = RouteChoice.AUTO,
+    ) -> SegmentationResult:
+        """Segment `concept` in one image.
+
+        Args:
+            image: a path, bytes, PIL image or array.
+            concept: what to look for, in words.
+            references: pictures of the concept, marked by mask or box (or not at all); the first one's mark is
+                withheld and used to verify the rule.
+            route: "auto" (Eq. 9), "direct" (SAM 3 alone) or "reason" (always the MLLM).
+
+        Raises:
+            ImageError: the image or a reference cannot be read.
+            InputError: the concept is blank, a box lies outside its image, or the route is unknown.
+        """
+        mosaic = self.build_mosaic(references)
+        query = Query(load_image(image), concept, mosaic, describe_source(image))
+        return self.segment_batch([query], route=route)[0]
+
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        concept: str,
+        references: Sequence[Reference] = (),
+        *,
+        batch_size: int = 8,
+        route: str | RouteChoice = RouteChoice.AUTO,
+    ) -> Iterator[SegmentationResult]:
+        """Results of many images, in their order; an image that cannot be read becomes a result with `.error`.
+
+        The references are laid out once. Arguments and errors as for a single image, otherwise.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+        mosaic = self.build_mosaic(references)
+        pending = iter(images)
+        while chunk := list(islice(pending, batch_size)):
+            loaded = [self._load(image, concept, mosaic) for image in chunk]
+            done = iter(self.segment_batch([q for q in loaded if isinstance(q, Query)], route=route))
+            yield from (next(done) if isinstance(entry, Query) else entry for entry in loaded)
+
+    def build_mosaic(self, references: Sequence[Reference]) -> Mosaic | None:
+        """References as the model will see them, or None without any; the last set is remembered."""
+        if not references:
+            return None
+        if self._last_references[0] != tuple(references):
+            loaded = [load_reference(reference) for reference in references]
+            frame_px = self.model.config.protocol.frame_px
+            mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=frame_px)
+            self._last_references = (tuple(references), mosaic)
+        return self._last_references[1]
+
+    @torch.no_grad()
+    def segment_batch(
+        self, queries: Sequence[Query], *, route: str | RouteChoice = RouteChoice.AUTO
+    ) -> list[SegmentationResult]:
+        """Answer a batch of queries: the paper's Figure 3, line by line."""
+        choice = RouteChoice.of(route)
+        everyone = list(range(len(queries)))
+        clock = _Clock()
+        features = self._encode(queries, clock)
+        screening = self._screen(queries, features, choice, clock)
+        direct = [i for i in everyone if screening.accepts(i, queries[i].concept, choice)]
+        reasoned = [i for i in everyone if i not in direct]
+        results = {i: _direct_result(queries[i], screening, i) for i in direct}
+        for index, answered in zip(reasoned, self._reason(queries, features, reasoned, clock), strict=True):
+            results[index] = replace(answered, presence=screening.presence.get(index))
+        return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
+
+    def _encode(self, queries: Sequence[Query], clock: _Clock) -> ImageFeatures | None:
+        if not queries:
+            return None
+        segmenter = self.model.segmenter
+        features = segmenter.encode(segmenter.preprocess([query.image for query in queries]))
+        clock.lap("encode", range(len(queries)))
+        return features
+
+    def _screen(
+        self, queries: Sequence[Query], features: ImageFeatures | None, choice: RouteChoice, clock: _Clock
+    ) -> _Screening:
+        """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""
+        asked = [
+            i
+            for i, query in enumerate(queries)
+            if choice is RouteChoice.DIRECT or (choice is RouteChoice.AUTO and route_threshold(query.concept) < 1)
+        ]
+        if not asked or features is None:
+            return _Screening({}, {})
+        segmenter = self.model.segmenter
+        logits = segmenter.decode(features.select(asked), segmenter.embed_text([queries[i].concept for i in asked]))
+        presence = logits.presence.float().sigmoid().tolist()
+        clock.lap("screen", asked)
+        return _Screening(dict(zip(asked, presence, strict=True)), dict(zip(asked, logits.semantic, strict=True)))
+
+    def _reason(
+        self, queries: Sequence[Query], features: ImageFeatures | None, indices: Sequence[int], clock: _Clock
+    ) -> list[SegmentationResult]:
+        """Induce the rule, verify it, apply it, translate it, and draw the mask."""
+        if not indices or features is None:
+            return []
+        model = self.model
+        asked = [queries[i] for i in indices]
+        generation = model.reason([model.build_prompt(q.concept, q.image, q.mosaic) for q in asked])
+        responses = [self._read(text, query) for text, query in zip(generation.texts, asked, strict=True)]
+        answers = [response.answer or query.concept for response, query in zip(responses, asked, strict=True)]
+        clock.lap("reason", indices)
+        prompt = model.translate(generation.hidden_states, generation.mask, answers)
+        logits = model.segmenter.decode(features.select(indices), prompt)
+        clock.lap("decode", indices)
+        return [
+            self._reasoned_result(query, response, answer, semantic)
+            for query, response, answer, semantic in zip(asked, responses, answers, logits.semantic, strict=True)
+        ]
+
+    def _read(self, text: str, query: Query) -> Response:
+        has_proxy = query.mosaic is not None and query.mosaic.proxy_index is not None
+        return parse_response(text, expect_check=has_proxy, expect_rule=self.model.config.protocol.expects_rule)
+
+    def _reasoned_result(
+        self, query: Query, response: Response, answer: str, semantic: torch.Tensor
+    ) -> SegmentationResult:
+        image, mosaic = query.image, query.mosaic
+        size_hw = (image.height, image.width)
+        frame_hw = (self.model.config.protocol.frame_px,) * 2
+        note = () if response.answer else ("The response named no answer; SAM 3 was given the concept's own words.",)
+        return SegmentationResult(
+            concept=query.concept,
+            source=query.source,
+            image=image,
+            mask=_mask_of(semantic, size_hw),
+            route=Route.REASONED,
+            threshold=route_threshold(query.concept),
+            response=response,
+            box=_visible(response.box and scale_box(response.box, frame_hw, size_hw), size_hw),
+            check_iou=_check_iou(response, mosaic),
+            answer=answer,
+            notes=note,
+        )
+
+    def _load(self, image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
+        source = describe_source(image)
+        try:
+            return Query(load_image(image), concept, mosaic, source)
+        except ImageError as error:
+            return SegmentationResult(concept, source, error=str(error), threshold=route_threshold(concept))
+
+
+@dataclass(frozen=True)
+class _Screening:
+    """What SAM 3 alone says of the images it was asked about."""
+
+    presence: dict[int, float]
+    semantic: dict[int, torch.Tensor]
+
+    def accepts(self, index: int, concept: str, choice: RouteChoice) -> bool:
+        if index not in self.presence:
+            return False
+        return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
+
+
+def _direct_result(query: Query, screening: _Screening, index: int) -> SegmentationResult:
+    return SegmentationResult(
+        concept=query.concept,
+        source=query.source,
+        image=query.image,
+        mask=_mask_of(screening.semantic[index], (query.image.height, query.image.width)),
+        route=Route.DIRECT,
+        presence=screening.presence[index],
+        threshold=route_threshold(query.concept),
+        answer=query.concept,
+    )
+
+
+def _mask_of(semantic: torch.Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    return (upsample_logits(semantic, size_hw) > 0).cpu().numpy()
+
+
+def _check_iou(response: Response, mosaic: Mosaic | None) -> float | None:
+    if mosaic is None or mosaic.proxy_index is None:
+        return None
+    truth = mosaic.boxes_xyxy[mosaic.proxy_index]
+    return box_iou(response.check, truth) if response.check and truth else 0.0
+
+
+def _visible(box: BoxXYXY | None, size_hw: tuple[int, int]) -> BoxXYXY | None:
+    """The part of a box inside the image; None where nothing is left of it."""
+    if box is None:
+        return None
+    clipped = clip_box(box, size_hw)
+    return clipped if box_area(clipped) > 0 else None

@@ -1,0 +1,169 @@
+"""What comes back for an image: the mask, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image, ImageDraw
+
+from conceptseg.errors import InputError, MissingExtraError
+from conceptseg.geometry import BoxXYXY, box_from_mask
+from conceptseg.inference.router import Route
+from conceptseg.protocol import Response
+
+__all__ = ["SegmentationResult"]
+
+_TINT = (255, 64, 64)
+_BOX_COLOUR = (255, 210, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationResult:
+    """One image's answer; where something could not be computed `error` says why and the mask is None."""
+
+    concept: str
+    """The concept in the caller's words."""
+    source: str = ""
+    """The image's path, or a description of where it came from."""
+    image: Image.Image | None = None
+    """The picture as loaded (RGB, upright)."""
+    mask: Bool[np.ndarray, "h w"] | None = None
+    """True on the concept, at the image's own size."""
+    route: Route | None = None
+    """Which way the mask came about."""
+    presence: float | None = None
+    """SAM 3's presence score s in [0, 1]; None when SAM 3 was not asked."""
+    threshold: float = 1.0
+    """T of Eq. 9: the shortcut is taken from this presence on."""
+    response: Response | None = None
+    """The MLLM's response on the reasoned route: think, rule, check, box, answer."""
+    box: BoxXYXY | None = None
+    """The response's box, in this image's pixels."""
+    check_iou: float | None = None
+    """IoU (0…1) of the response's check with the withheld reference's true box: how far to trust the rule."""
+    answer: str | None = None
+    """The words SAM 3 was given: the response's answer, or the concept where there is none."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know, e.g. that the response had no answer."""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by stage (load, encode, presence, reason, decode); a batch's time is shared evenly."""
+    error: str | None = None
+    """Why there is no mask."""
+
+    @property
+    def rule(self) -> str | None:
+        """The induced rule in words."""
+        return self.response.rule if self.response else None
+
+    def overlay(self) -> Image.Image:
+        """The picture with the mask tinted red, its outline, and the response's box in yellow.
+
+        Raises:
+            InputError: the result holds an error.
+        """
+        image, mask = self._picture()
+        pixels = np.asarray(image, dtype=np.float32).copy()
+        pixels[mask] = 0.5 * pixels[mask] + 0.5 * np.array(_TINT, dtype=np.float32)
+        edge = mask ^ _eroded(mask)
+        pixels[edge] = _TINT
+        picture = Image.fromarray(pixels.astype(np.uint8))
+        if self.box is not None:
+            ImageDraw.Draw(picture).rectangle(self.box, outline=_BOX_COLOUR, width=max(1, image.width // 200))
+        return picture
+
+    def mask_image(self) -> Image.Image:
+        """The mask as a one-channel picture, 0 or 255.
+
+        Raises:
+            InputError: the result holds an error.
+        """
+        return Image.fromarray(self._picture()[1].astype(np.uint8) * 255)
+
+    def save(self, folder: str | Path, stem: str | None = None) -> Path:
+        """Write `<stem>.mask.png`, `<stem>.overlay.jpg` and `<stem>.json` and return the mask's path.
+
+        Files appear whole or not at all: each is written under another name first.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = stem or (Path(self.source).stem if self.source else "result")
+        path = folder / f"{stem}.mask.png"
+        _write_picture(self.overlay(), folder / f"{stem}.overlay.jpg")
+        _write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2), folder / f"{stem}.json")
+        _write_picture(self.mask_image(), path)
+        return path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pictures, JSON-ready."""
+        return {
+            "source": self.source,
+            "concept": self.concept,
+            "error": self.error,
+            "route": self.route.value if self.route else None,
+            "presence": self.presence,
+            "threshold": self.threshold,
+            "think": self.response.think if self.response else None,
+            "rule": self.rule,
+            "check_iou": self.check_iou,
+            "box": None if self.box is None else [round(value, 2) for value in self.box],
+            "answer": self.answer,
+            "response": self.response.text if self.response else None,
+            "problems": [problem.name for problem in self.response.problems] if self.response else [],
+            "notes": list(self.notes),
+            "size_hw": None if self.mask is None else list(self.mask.shape),
+            "area": None if self.mask is None else int(self.mask.sum()),
+            "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
+        }
+
+    def to_coco_rle(self) -> dict[str, Any]:
+        """The mask as uncompressed COCO RLE: `{"size": [h, w], "counts": [...]}`, column-major, zeros first."""
+        flat = self._picture()[1].ravel(order="F")
+        changes = np.flatnonzero(np.diff(flat)) + 1
+        runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+        return {"size": list(self._picture()[1].shape), "counts": [0, *runs] if flat[0] else runs}
+
+    def to_supervision(self) -> Any:
+        """The mask as `supervision.Detections` with one detection, or none where the mask is empty.
+
+        Raises:
+            MissingExtraError: the package supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise MissingExtraError("to_supervision() needs the package supervision: pip install supervision") from None
+        box = box_from_mask(self._picture()[1])
+        if box is None or self.mask is None:
+            return supervision.Detections.empty()
+        return supervision.Detections(
+            xyxy=np.array([box], dtype=np.float32), mask=self.mask[None], data={"class_name": np.array([self.concept])}
+        )
+
+    def _picture(self) -> tuple[Image.Image, Bool[np.ndarray, "h w"]]:
+        if self.image is None or self.mask is None:
+            raise InputError(f"{self.source or 'This result'} has no mask: {self.error or 'nothing was computed'}.")
+        return self.image, self.mask
+
+
+def _eroded(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    padded = np.pad(mask, 1)
+    return mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+
+
+def _write_picture(picture: Image.Image, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.part{path.suffix}")
+    picture.save(temporary)
+    os.replace(temporary, path)
+
+
+def _write_text(text: str, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,68 @@
+"""The Shortcut Router (§3.4, Eq. 9): whether SAM 3 alone may answer."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from conceptseg.errors import InputError
+
+__all__ = ["Route", "RouteChoice", "count_words", "route_threshold", "takes_shortcut"]
+
+_PARENTHESISED = re.compile(r"\([^()]*\)")
+
+
+class Route(str, Enum):
+    """Which way a mask came about."""
+
+    DIRECT = "direct"
+    """SAM 3 alone, from the concept's words."""
+    REASONED = "reasoned"
+    """The MLLM's rule, translated into concept tokens."""
+
+
+class RouteChoice(str, Enum):
+    """What a caller asks of the router."""
+
+    AUTO = "auto"
+    """Eq. 9 decides."""
+    DIRECT = "direct"
+    """Always SAM 3 alone."""
+    REASON = "reason"
+    """Always the full reasoning."""
+
+    @classmethod
+    def of(cls, value: str | RouteChoice) -> RouteChoice:
+        """The choice named `value`.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        try:
+            return cls(value)
+        except ValueError:
+            raise InputError(f"Unknown route {value!r}. Choose one of: {', '.join(c.value for c in cls)}.") from None
+
+
+def count_words(concept: str) -> int:
+    """ℓ(𝒯): words left when parenthesised text is dropped, at least 1.
+
+    The paper says "normalized word count"; dropping parentheses (synonyms, Latin names) is how the released code
+    normalises.
+    """
+    return max(1, len(_PARENTHESISED.sub(" ", concept).split()))
+
+
+def route_threshold(concept: str) -> float:
+    """T = clip(0.1 · 2^(ℓ − 1), 0, 1) of Eq. 9: 0.1 for one word, 0.8 for four, 1 from five on.
+
+    The released code does not clamp and skips SAM 3 from five words on; with T = 1 and presence below 1 that is the
+    same.
+    """
+    return min(1.0, 0.1 * 2.0 ** min(count_words(concept) - 1, 10))
+
+
+def takes_shortcut(presence: float, concept: str) -> bool:
+    """Whether a presence score s in [0, 1] is enough: s ≥ T, and never when T = 1."""
+    threshold = route_threshold(concept)
+    return threshold < 1 and presence >= threshold

@@ -1,0 +1,116 @@
+"""From what callers have (bool, 0/1, 0..255, floats, ignore labels) to the one form the metrics compute on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from numpy.typing import ArrayLike
+
+from conceptseg.errors import InputError
+from conceptseg.metrics.protocols import Protocol
+
+__all__ = ["IgnoreAs", "Pair", "make_pair"]
+
+IgnoreAs: TypeAlias = Literal["exclude", "foreground", "background"]
+"""What becomes of pixels that carry the ignore label: ReasonSeg is evaluated in all three ways."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A prediction and its truth, both 0 where a pixel is not counted."""
+
+    prediction: Bool[np.ndarray, "h w"] | Float[np.ndarray, "h w"]
+    """Bool when every value is 0 or 1, float64 in 0..1 otherwise."""
+    truth: Bool[np.ndarray, "h w"]
+    valid: Bool[np.ndarray, "h w"] | None
+    """The pixels that count; None for all of them."""
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the prediction is a mask, so that everything follows from counts."""
+        return self.prediction.dtype == np.bool_
+
+    @property
+    def count(self) -> int:
+        """The number of pixels that count."""
+        return self.truth.size if self.valid is None else int(np.count_nonzero(self.valid))
+
+    def error(self) -> Bool[np.ndarray, "h w"] | Float[np.ndarray, "h w"]:
+        """|prediction - truth| per pixel, of the prediction's dtype."""
+        return self.prediction ^ self.truth if self.is_binary else np.abs(self.prediction - self.truth)
+
+
+def make_pair(
+    prediction: ArrayLike, truth: ArrayLike, protocol: Protocol, ignore: int | None, ignore_as: IgnoreAs
+) -> Pair:
+    """Check both arrays, resize them as the protocol says, and settle what is foreground and what is not counted.
+
+    Raises:
+        InputError: an array is not two-dimensional or is empty, the shapes differ, a value is out of range, or
+            `ignore_as` is unknown.
+    """
+    if ignore_as not in ("exclude", "foreground", "background"):
+        raise InputError(f"ignore_as must be 'exclude', 'foreground' or 'background', got {ignore_as!r}.")
+    predicted, true = _checked_arrays(prediction, truth)
+    if protocol.square_px is not None:
+        predicted, true = (_resized(array, protocol.square_px) for array in (predicted, true))
+    ignored = None if ignore is None else true == ignore
+    if ignored is None or not ignored.any():
+        return Pair(_prediction_values(predicted), _truth_mask(true, protocol), None)
+    mask = _truth_mask(np.where(ignored, 0, true), protocol)
+    if ignore_as != "exclude":
+        return Pair(_prediction_values(predicted), mask | (ignored & (ignore_as == "foreground")), None)
+    valid = ~ignored
+    return Pair(_prediction_values(predicted) * valid, mask, valid)
+
+
+def _checked_arrays(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    arrays = {"prediction": np.asarray(prediction), "truth": np.asarray(truth)}
+    for name, array in arrays.items():
+        if array.ndim != 2 or array.size == 0:
+            raise InputError(f"The {name} must be a two-dimensional array (height, width), got shape {array.shape}.")
+        if array.dtype.kind not in "buif":
+            raise InputError(f"The {name} must be bool, integer or float, got dtype {array.dtype}.")
+    if arrays["prediction"].shape != arrays["truth"].shape:
+        raise InputError(
+            f"Prediction and truth must have one shape, got {arrays['prediction'].shape} and "
+            f"{arrays['truth'].shape}. Bring the prediction to the truth's size first."
+        )
+    return arrays["prediction"], arrays["truth"]
+
+
+def _resized(array: Shaped[np.ndarray, "h w"], side_px: int) -> Shaped[np.ndarray, "side side"]:
+    """Nearest neighbour, sampling at pixel centres: no new values arise, so labels stay labels."""
+    if array.shape == (side_px, side_px):
+        return array
+    rows, columns = ((np.arange(side_px) * 2 + 1) * length // (2 * side_px) for length in array.shape)
+    return array[rows][:, columns]
+
+
+def _prediction_values(array: Shaped[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | Float[np.ndarray, "h w"]:
+    """The prediction in 0..1, as bool when it is a mask; never stretched by its own minimum and maximum."""
+    if array.dtype.kind == "b":
+        return array
+    top = _checked_top(array, "prediction")
+    binary = array > top / 2
+    return binary if np.array_equal(binary * top, array) else array.astype(np.float64) / top
+
+
+def _truth_mask(array: Shaped[np.ndarray, "h w"], protocol: Protocol) -> Bool[np.ndarray, "h w"]:
+    if array.dtype.kind == "b":
+        return array
+    return array > (0.5 if _checked_top(array, "truth") == 1 else protocol.truth_above)
+
+
+def _checked_top(array: Shaped[np.ndarray, "h w"], name: str) -> int:
+    """The value that means 1: 255 for integers of which any is above 1, otherwise 1."""
+    low, high = array.min(), array.max()
+    is_integer = array.dtype.kind in "ui"
+    top = 255 if is_integer and high > 1 else 1
+    if not (low >= 0 and high <= top):
+        expected = "0..255" if is_integer else "0..1"
+        raise InputError(f"The {name} must lie in {expected} for dtype {array.dtype}, got {low} to {high}.")
+    return top

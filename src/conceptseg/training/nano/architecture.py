@@ -1,0 +1,180 @@
+"""The nano architecture: transformers' Qwen2.5-VL and SAM 3 classes at laptop size, with a tokenizer of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Sam3Config,
+    Sam3Model,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel, ProtocolConfig
+from conceptseg.models.processing import IMAGE_TOKEN, ReasonerProcessor
+from conceptseg.models.reasoner import Reasoner
+from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.models.translation import ConceptTranslation, TranslationConfig
+
+__all__ = ["FRAME_PX", "build_nano", "build_tokenizer"]
+
+FRAME_PX = 168
+"""Side of every picture nano sees, in both of its parts; boxes are integers 0…168."""
+
+_PATCH_PX = 14
+_LM_WIDTH = 256
+_PROMPT_WIDTH = 96
+_CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN)
+_TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "rule", "check", "bbox", "answer") for slash in ("", "/"))
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|>" + IMAGE_TOKEN + "<|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_nano(texts: Sequence[str], names: Sequence[str], *, seed: int = 0) -> ConceptSegModel:
+    """An untrained nano model.
+
+    Args:
+        texts: every kind of text it should read and write in few tokens; others still work, in more tokens.
+        names: objects the segmenter will be taught; recorded as the checkpoint's vocabulary.
+        seed: of the initial weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        reasoner = _build_reasoner(build_tokenizer(texts))
+        segmenter = _build_segmenter(build_tokenizer(texts, wrap=True))
+        translation = TranslationConfig(
+            hidden_size=_LM_WIDTH, prompt_size=_PROMPT_WIDTH, num_queries=8, depth=2, num_heads=8, mlp_ratio=2
+        )
+        config = ConceptSegConfig(
+            name="nano",
+            license="Apache-2.0",
+            translation=translation,
+            protocol=ProtocolConfig(
+                frame_px=FRAME_PX, template="compact", layout="target_last", system_prompt="", max_new_tokens=96
+            ),
+            vocabulary=tuple(names),
+        )
+        return ConceptSegModel(config, reasoner, ConceptTranslation(translation), segmenter)
+
+
+def build_tokenizer(texts: Iterable[str], *, wrap: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE in which every word of `texts`, every tag and every coordinate is one token.
+
+    Args:
+        texts: what to learn merges from.
+        wrap: put start and end tokens around every text, as SAM 3's text encoder expects.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=6000,
+        special_tokens=list(_CHAT_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    words = sorted({word for text in texts for word in text.split()})
+    tokenizer.train_from_iterator((form for word in words for form in (word, " " + word)), trainer)
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in (*_TAGS, ", ")])
+    tokenizer.add_tokens([AddedToken(str(n), normalized=False, single_word=True) for n in range(FRAME_PX + 1)])
+    if wrap:
+        start, end = "<|im_start|>", "<|endoftext|>"
+        pair = [(token, tokenizer.token_to_id(token)) for token in (start, end)]
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=pair)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|endoftext|>" if wrap else "<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(_CHAT_TOKENS[1:]),
+        padding_side="right" if wrap else "left",
+        chat_template=None if wrap else _CHAT_TEMPLATE,
+        model_max_length=32 if wrap else 2048,
+    )
+
+
+def _build_reasoner(tokenizer: PreTrainedTokenizerFast) -> Reasoner:
+    token = tokenizer.convert_tokens_to_ids
+    config = Qwen2_5_VLConfig(
+        vision_config={
+            "depth": 6, "hidden_size": 192, "intermediate_size": 512, "num_heads": 6, "patch_size": _PATCH_PX,
+            "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": FRAME_PX,
+            "fullatt_block_indexes": list(range(6)), "out_hidden_size": _LM_WIDTH,
+        },
+        text_config={
+            "vocab_size": len(tokenizer), "hidden_size": _LM_WIDTH, "intermediate_size": 704,
+            "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4,
+            "max_position_embeddings": 2048,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": token("<|im_start|>"), "eos_token_id": token("<|im_end|>"),
+            "pad_token_id": token("<|endoftext|>"),
+        },
+        image_token_id=token(IMAGE_TOKEN),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+        video_token_id=len(tokenizer),
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    mllm = Qwen2_5_VLForConditionalGeneration(config)
+    _smooth_numbers(mllm.get_input_embeddings(), tokenizer)
+    side = FRAME_PX * FRAME_PX
+    image_processor = Qwen2VLImageProcessorPil(
+        patch_size=_PATCH_PX, merge_size=2, temporal_patch_size=2, size={"shortest_edge": side, "longest_edge": side}
+    )
+    return Reasoner(mllm, ReasonerProcessor(image_processor, tokenizer))
+
+
+def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
+    transformer = {"hidden_size": _PROMPT_WIDTH, "num_attention_heads": 4, "intermediate_size": 384, "dropout": 0.0}
+    grid = FRAME_PX // _PATCH_PX
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, projection_dim=_PROMPT_WIDTH,
+        num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu",
+        bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"), eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    config = Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam3_vit_model", "hidden_size": 192, "intermediate_size": 576,
+                "num_hidden_layers": 6, "num_attention_heads": 6, "image_size": FRAME_PX,
+                "pretrain_image_size": FRAME_PX, "patch_size": _PATCH_PX, "window_size": grid,
+                "global_attn_indexes": list(range(6)),
+            },
+            "fpn_hidden_size": _PROMPT_WIDTH,
+            "backbone_feature_sizes": [[grid * 4, grid * 4], [grid * 2, grid * 2], [grid, grid]],
+        },
+        text_config=text,
+        geometry_encoder_config={**transformer, "num_layers": 1},
+        detr_encoder_config={**transformer, "num_layers": 3},
+        detr_decoder_config={**transformer, "num_layers": 2, "num_queries": 8},
+        mask_decoder_config={"hidden_size": _PROMPT_WIDTH, "num_attention_heads": 4},
+    )  # fmt: skip
+    sam = Sam3Model(config)
+    _smooth_numbers(sam.text_encoder.get_input_embeddings(), tokenizer)
+    return PromptSegmenter(sam, tokenizer)
+
+
+@torch.no_grad()
+def _smooth_numbers(embedding: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Start coordinates as sines of their value, so that neighbours begin as neighbours."""
+    weight = embedding.weight
+    numbers = torch.arange(FRAME_PX + 1)
+    rows = torch.tensor(tokenizer.convert_tokens_to_ids([str(int(n)) for n in numbers]))
+    half = weight.shape[1] // 2
+    periods = FRAME_PX * 4 * torch.exp(-math.log(200.0) * torch.arange(half) / half)
+    angles = 2 * math.pi * numbers[:, None] / periods
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    weight[rows] = waves * weight.std()

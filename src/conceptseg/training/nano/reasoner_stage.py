@@ -1,0 +1,282 @@
+"""Stage (b): MLLM-nano learns to see, then to answer in the protocol's grammar, on ConceptWorld.
+
+First its vision tower alone names and boxes what every merged token shows (text alone teaches a small tower almost
+nothing), then whole episodes: the ideal response token by token, with coordinates softened over their neighbours,
+and beside it, for every image token of mosaic and target, how much of the target it covers. The heads for the latter
+are thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from conceptseg.data.loading import load_sample
+from conceptseg.data.samples import ConceptSample
+from conceptseg.data.world import ConceptWorld
+from conceptseg.geometry import box_from_mask, scale_box
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.models.reasoner import Prompt, Reasoner
+from conceptseg.protocol import Mosaic, build_mosaic
+from conceptseg.training.nano.wording import ideal_response
+
+__all__ = ["Episode", "EpisodeData", "EpisodeLearner", "VisionData", "VisionLearner", "endless_batches"]
+
+_CELLS = 2  # a merged token covers 2×2 patches; coverage is taught for each
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A prompt, its ideal response, and what each image token should see."""
+
+    sample: ConceptSample
+    prompt: Prompt
+    response: str
+    mask: Bool[np.ndarray, "h w"]
+    coverage: tuple[Float[np.ndarray, "patches patches"], ...]
+    """One an image (mosaic, target): the share of each patch that is target."""
+
+
+class EpisodeData(Dataset[Episode]):
+    """Endless, seeded episodes; references vary in number, now and then there are none."""
+
+    def __init__(self, model: ConceptSegModel, world: ConceptWorld, *, seed: int) -> None:
+        self.build_prompt = model.build_prompt
+        self.frame_px = model.config.protocol.frame_px
+        self.patches = self.frame_px // model.reasoner.processor.image_processor.patch_size
+        self.world = world
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, index: int) -> Episode:
+        rng = np.random.default_rng([self.seed, 2, index])
+        sample = self.world[index]
+        available = len(sample.references)
+        count = available
+        if rng.random() < 0.3:
+            count = int(rng.integers(1 if sample.level == "CR" else 0, available + 1))
+        return make_episode(self, sample, count)
+
+
+def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> Episode:
+    """The episode of a sample with its first `references` references."""
+    loaded = load_sample(sample)
+    used = loaded.references[:references]
+    mosaic = None
+    if used:
+        boxes = [reference.box for reference in used]
+        mosaic = build_mosaic([r.image for r in used], boxes, canvas_px=data.frame_px)
+    prompt = data.build_prompt(sample.concept, loaded.image, mosaic)
+    frame_hw = (data.frame_px, data.frame_px)
+    box = box_from_mask(loaded.mask)
+    box = scale_box(box, loaded.mask.shape, frame_hw) if box else None
+    check = mosaic.boxes_xyxy[mosaic.proxy_index] if mosaic and mosaic.proxy_index is not None else None
+    coverage = [_coverage(loaded.mask, data.patches)]
+    if mosaic:
+        coverage.insert(0, _mosaic_coverage([r.mask for r in used], mosaic, data.patches))
+    return Episode(sample, prompt, ideal_response(sample, box, check, data.frame_px), loaded.mask, tuple(coverage))
+
+
+def _coverage(mask: Any, side: int) -> Float[np.ndarray, "side side"]:
+    picture = Image.fromarray(np.asarray(mask, dtype=np.uint8) * 255)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
+
+
+def _mosaic_coverage(masks: Sequence[Any], mosaic: Mosaic, patches: int) -> Float[np.ndarray, "patches patches"]:
+    edges = [round(line * patches / mosaic.grid) for line in range(mosaic.grid + 1)]
+    canvas = np.zeros((patches, patches), dtype=np.float32)
+    for index, mask in enumerate(masks):
+        row, column = divmod(index, mosaic.grid)
+        top, bottom, left, right = edges[row], edges[row + 1], edges[column], edges[column + 1]
+        if mask is not None:
+            canvas[top:bottom, left:right] = _coverage(mask, bottom - top)[:, : right - left]
+    return canvas
+
+
+def endless_batches(data: Dataset[Any], batch_size: int, workers: int) -> Callable[[int], Iterator[Any]]:
+    """Batches of consecutive items from a given step on, always the same ones, as plain lists."""
+
+    def from_step(step: int) -> Iterator[Any]:
+        indices = range(step * batch_size, 2**40)
+        return iter(DataLoader(data, batch_size, sampler=indices, num_workers=workers, collate_fn=list))
+
+    return from_step
+
+
+class EpisodeLearner(nn.Module):
+    """The reasoner with its training-only coverage head."""
+
+    def __init__(self, reasoner: Reasoner, frame_px: int, *, blur_px: float = 2.0) -> None:
+        super().__init__()
+        self.mllm = reasoner.mllm
+        self._reasoner = [reasoner]  # in a list, so that its parameters are not registered twice
+        self.coverage_head = nn.Linear(reasoner.hidden_size, _CELLS * _CELLS)
+        tokenizer = reasoner.processor.tokenizer
+        numbers = tokenizer.convert_tokens_to_ids([str(n) for n in range(frame_px + 1)])
+        self.register_buffer("number_ids", torch.tensor(numbers), persistent=False)
+        self.register_buffer("soft_numbers", _soft_numbers(frame_px + 1, blur_px), persistent=False)
+
+    def loss(self, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float], int]:
+        """Text loss plus coverage loss of a batch, and how much of each is right."""
+        reasoner = self._reasoner[0]
+        inputs = reasoner.encode([e.prompt for e in episodes], [e.response for e in episodes])
+        states = self.mllm.model(**inputs, use_cache=False).last_hidden_state
+        text_loss, numbers = self._text_loss(states, inputs.input_ids, [e.response for e in episodes])
+        seen = states[inputs.input_ids == reasoner.processor.image_token_id]
+        truth = torch.from_numpy(np.concatenate([_merge_cells(c) for e in episodes for c in e.coverage]))
+        guess = self.coverage_head(seen).float()
+        coverage_loss = F.binary_cross_entropy_with_logits(guess, truth.to(guess.device), reduction="none")
+        weight = 1 + 4 * truth.to(guess.device)
+        coverage_loss = (coverage_loss * weight).mean()
+        numbers |= {"coverage": float(coverage_loss.detach())}
+        return text_loss + 2.0 * coverage_loss, numbers, len(episodes)
+
+    def _text_loss(
+        self, states: Tensor, input_ids: Int[Tensor, "batch tokens"], responses: Sequence[str]
+    ) -> tuple[Tensor, dict[str, float]]:
+        tokenizer = self._reasoner[0].processor.tokenizer
+        lengths = [len(ids) + 1 for ids in tokenizer(list(responses)).input_ids]
+        width = input_ids.shape[1]
+        position = torch.arange(width, device=input_ids.device)
+        starts = torch.tensor([width - length for length in lengths], device=input_ids.device)
+        rows, columns = torch.nonzero(position >= starts[:, None], as_tuple=True)
+        targets = input_ids[rows, columns]
+        logits = self.mllm.lm_head(states[rows, columns - 1]).float()
+        log_probability = logits.log_softmax(dim=-1)
+        loss = -log_probability.gather(1, targets[:, None])[:, 0]
+        value = torch.full((logits.shape[1],), -1, device=logits.device)
+        value[self.number_ids] = torch.arange(len(self.number_ids), device=logits.device)
+        numeric = value[targets] >= 0
+        soft = self.soft_numbers[value[targets[numeric]]]
+        loss = loss.masked_scatter(numeric, -(soft * log_probability[numeric][:, self.number_ids]).sum(dim=1))
+        guess = logits.detach().argmax(dim=1)
+        words_right = (guess == targets)[~numeric].float().mean()
+        pixels_off = (value[guess[numeric]] - value[targets[numeric]]).abs().float().mean()
+        return loss.mean(), {
+            "text": float(loss.detach().mean()),
+            "words_right": float(words_right),
+            "off_px": float(pixels_off),
+        }
+
+
+def _soft_numbers(count: int, blur_px: float) -> Float[Tensor, "count count"]:
+    value = torch.arange(count, dtype=torch.float32)
+    return torch.softmax(-((value[:, None] - value[None, :]) ** 2) / (2 * blur_px**2), dim=1)
+
+
+def _merge_cells(coverage: Float[np.ndarray, "patches patches"]) -> Float[np.ndarray, "tokens cells"]:
+    side = coverage.shape[0] // _CELLS
+    return coverage.reshape(side, _CELLS, side, _CELLS).transpose(0, 2, 1, 3).reshape(side * side, _CELLS * _CELLS)
+
+
+@dataclass(frozen=True, eq=False)
+class VisionItem:
+    """A picture with the object under every patch."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    labels: Int[np.ndarray, "patches patches"]
+    """0 = nothing, else 1 + class."""
+    boxes: Float[np.ndarray, "patches patches 4"]
+    """The object's box, 0…1 of the picture."""
+
+
+class VisionData(Dataset[VisionItem]):
+    """Scenes, alone or four to a picture as in a mosaic, and pictures of context-dependent targets."""
+
+    def __init__(self, world: ConceptWorld, tasks: Sequence[str], *, seed: int, size_px: int, patches: int) -> None:
+        self.world = world
+        self.tasks = tuple(tasks)
+        self.classes = (*world.names, *self.tasks)
+        self.seed, self.size_px, self.patches = seed, size_px, patches
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, index: int) -> VisionItem:
+        rng = np.random.default_rng([self.seed, 3, index])
+        if rng.random() < 0.5:
+            return self._one(index * 4, rng, self.patches)
+        parts = [self._one(index * 4 + k, rng, self.patches // 2) for k in range(4)]
+        half = self.size_px // 2
+        small = [
+            np.asarray(Image.fromarray(part.image).resize((half, half), Image.Resampling.BILINEAR)) for part in parts
+        ]
+        moved = [part.boxes / 2 + np.array([k % 2, k // 2] * 2) / 2 for k, part in enumerate(parts)]
+        return VisionItem(_tile(small), _tile([p.labels for p in parts]), _tile(moved).astype(np.float32))
+
+    def _one(self, index: int, rng: np.random.Generator, side: int) -> VisionItem:
+        if self.tasks and rng.random() < 0.35:
+            task = self.tasks[rng.integers(len(self.tasks))]
+            sample = self.world.sample(task, index)
+            return _label(sample.image, [(1 + self.classes.index(task), sample.mask)], side)
+        scene = self.world.scene(index)
+        things = [(1 + self.classes.index(thing.name), thing.mask) for thing in scene.objects]
+        return _label(scene.image, things, side)
+
+
+def _label(image: Any, things: Sequence[tuple[int, Any]], side: int) -> VisionItem:
+    labels = np.zeros((side, side), dtype=np.int64)
+    boxes = np.zeros((side, side, 4), dtype=np.float32)
+    best = np.full((side, side), 0.35, dtype=np.float32)
+    for label, mask in things:
+        box = box_from_mask(mask)
+        if box is None:
+            continue
+        coverage = _coverage(mask, side)
+        here = coverage > best
+        labels[here], best[here] = label, coverage[here]
+        boxes[here] = np.array(box, dtype=np.float32) / mask.shape[0]
+    return VisionItem(image, labels, boxes)
+
+
+def _tile(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.concatenate(parts[:2], axis=1), np.concatenate(parts[2:], axis=1)], axis=0)
+
+
+class VisionLearner(nn.Module):
+    """The reasoner's vision tower with training-only heads: what is under each patch, and where it ends."""
+
+    def __init__(self, reasoner: Reasoner, classes: int) -> None:
+        super().__init__()
+        self.visual = reasoner.mllm.model.visual
+        self._image_processor = reasoner.processor.image_processor
+        cells = _CELLS * _CELLS
+        self.class_head = nn.Linear(reasoner.hidden_size, cells * (classes + 1))
+        self.box_head = nn.Linear(reasoner.hidden_size, cells * 4)
+
+    def loss(self, items: Sequence[VisionItem]) -> tuple[Tensor, dict[str, float], int]:
+        """Class and box losses of a batch."""
+        device = self.class_head.weight.device
+        inputs = self._image_processor(images=[Image.fromarray(i.image) for i in items], return_tensors="pt").to(device)
+        tokens = self.visual(inputs.pixel_values, grid_thw=inputs.image_grid_thw).pooler_output
+        tokens = torch.cat(tokens) if isinstance(tokens, (list, tuple)) else tokens
+        labels = torch.from_numpy(np.stack([_by_token(item.labels[..., None]) for item in items])).to(device).flatten()
+        boxes = torch.from_numpy(np.stack([_by_token(item.boxes) for item in items])).to(device).view(-1, 4)
+        scores = self.class_head(tokens).float().view(len(labels), -1)
+        places = self.box_head(tokens).float().view(-1, 4)
+        held = labels > 0
+        weight = torch.ones(scores.shape[1], device=device)
+        weight[0] = 0.3
+        class_loss = F.cross_entropy(scores, labels, weight=weight)
+        box_loss = F.smooth_l1_loss(places[held], boxes[held], beta=0.05) if held.any() else class_loss * 0
+        right = (scores.argmax(dim=1) == labels)[held].float().mean()
+        off_px = (places - boxes)[held].abs().mean() * 168
+        numbers = {"class_loss": float(class_loss.detach()), "class_right": float(right), "off_px": float(off_px)}
+        return class_loss + 4 * box_loss, numbers, len(items)
+
+
+def _by_token(grid: np.ndarray) -> np.ndarray:
+    side = grid.shape[0] // _CELLS
+    cells = grid.reshape(side, _CELLS, side, _CELLS, -1).transpose(0, 2, 1, 3, 4)
+    return cells.reshape(side * side * _CELLS * _CELLS, -1)

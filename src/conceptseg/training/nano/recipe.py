@@ -1,0 +1,150 @@
+"""The recipe of the bundled checkpoint: from nothing to `nano`, stage by stage, each resumable."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load_file, save_file
+
+from conceptseg.data.world import ConceptWorld, vocabulary_texts
+from conceptseg.errors import ConfigError, TrainingError
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.training.nano.architecture import FRAME_PX, build_nano
+from conceptseg.training.nano.loop import StageConfig, pick_device, run_stage
+from conceptseg.training.nano.reasoner_stage import (
+    EpisodeData,
+    EpisodeLearner,
+    VisionData,
+    VisionLearner,
+    endless_batches,
+)
+from conceptseg.training.nano.segmenter_stage import SegmenterData, segmenter_loss
+from conceptseg.training.nano.translation_stage import TranslationLearner
+from conceptseg.training.nano.wording import WORDS
+
+__all__ = ["STAGES", "NanoRecipe", "assemble", "train_nano"]
+
+_log = logging.getLogger(__name__)
+
+STAGES: tuple[str, ...] = ("segmenter", "vision", "reasoner", "translation")
+"""In order; each needs the ones before it, except that `segmenter` and `vision`, `reasoner` do not need each other."""
+
+
+class NanoRecipe(BaseModel):
+    """What is trained on, and for how long; `recipes/nano/*.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    tasks: tuple[str, ...]
+    """ConceptWorld tasks of the episodes."""
+    vision_tasks: tuple[str, ...] = ("camouflage", "industrial_anomaly")
+    """Tasks whose targets the vision tower learns to tell apart."""
+    minutes: dict[str, float]
+    """Training time of each stage."""
+    batch_size: dict[str, int]
+    learning_rate: dict[str, float]
+    workers: int = Field(default=1, ge=0)
+    """Processes that make batches."""
+
+    @classmethod
+    def read(cls, path: Path) -> NanoRecipe:
+        """A recipe from YAML.
+
+        Raises:
+            ConfigError: it cannot be read or has wrong keys; all are named.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ConfigError(f"Recipe {path} cannot be read: {error.strerror}.") from error
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigError(f"Recipe {path}: {problems}.") from error
+
+
+def train_nano(
+    recipe: NanoRecipe,
+    folder: Path,
+    *,
+    stages: Sequence[str] = STAGES,
+    minutes: float | None = None,
+    device: str = "auto",
+) -> bool:
+    """Run the stages that are not done, for at most `minutes` now; call again to go on.
+
+    Returns:
+        Whether all the stages asked for are done.
+
+    Raises:
+        TrainingError: a stage is unknown, or needs another that has not run.
+    """
+    until_s = time.monotonic() + 60 * minutes if minutes else float("inf")
+    place = pick_device(device)
+    for stage in stages:
+        if stage not in STAGES:
+            raise TrainingError(f"Unknown stage {stage!r}. Known stages: {', '.join(STAGES)}.")
+        model = assemble(recipe, folder).to(place)
+        if not _run(stage, recipe, model, folder, until_s):
+            return False
+    return True
+
+
+def assemble(recipe: NanoRecipe, folder: Path) -> ConceptSegModel:
+    """The nano model with the weights of every stage that has left some in `folder`."""
+    names = ConceptWorld.names_of("train")
+    model = build_nano((*vocabulary_texts(), *WORDS), names, seed=recipe.seed)
+    for path, part in _parts(model, folder):
+        if path.exists():
+            part.load_state_dict(load_file(path))
+    model.reasoner.mllm.tie_weights()
+    return model
+
+
+def _parts(model: ConceptSegModel, folder: Path) -> list[tuple[Path, Any]]:
+    named = {"segmenter": model.segmenter.sam, "reasoner": model.reasoner.mllm, "translation": model.translation}
+    return [(folder / f"{name}_weights.safetensors", part) for name, part in named.items()]
+
+
+def _keep(name: str, model: ConceptSegModel, folder: Path) -> None:
+    for path, part in _parts(model, folder):
+        if path.stem == f"{name}_weights":
+            save_file({key: value.contiguous().clone() for key, value in part.state_dict().items()}, path)
+
+
+def _run(stage: str, recipe: NanoRecipe, model: ConceptSegModel, folder: Path, until_s: float) -> bool:
+    config = StageConfig(stage, recipe.minutes[stage], recipe.learning_rate[stage])
+    size = recipe.batch_size[stage]
+    if stage == "segmenter":
+        model.segmenter.train()
+        data: Any = SegmenterData(recipe.tasks, seed=recipe.seed, size_px=FRAME_PX)
+        batches = endless_batches(data, size, recipe.workers)
+        loss = lambda items: segmenter_loss(model.segmenter, items)  # noqa: E731
+        return run_stage(config, model.segmenter, batches, loss, folder, until_s=until_s,
+                         finished=lambda: _keep("segmenter", model, folder))  # fmt: skip
+    world = ConceptWorld(tasks=recipe.tasks, split="train", seed=recipe.seed, size_px=FRAME_PX)
+    learner: Any
+    if stage == "vision":
+        world = ConceptWorld(tasks=recipe.tasks, split="train", seed=recipe.seed, size_px=FRAME_PX, references=0)
+        data = VisionData(world, recipe.vision_tasks, seed=recipe.seed, size_px=FRAME_PX, patches=12)
+        learner = VisionLearner(model.reasoner, len(data.classes))
+    else:
+        data = EpisodeData(model, world, seed=recipe.seed)
+        if stage == "reasoner":
+            learner = EpisodeLearner(model.reasoner, FRAME_PX)
+        else:
+            model.requires_grad_(False)
+            model.translation.requires_grad_(True)
+            learner = TranslationLearner(model)
+    learner.to(model.device)
+    batches = endless_batches(data, size, recipe.workers)
+    kept = "translation" if stage == "translation" else "reasoner"
+    return run_stage(config, learner, batches, learner.loss, folder, until_s=until_s,
+                     finished=lambda: _keep(kept, model, folder))  # fmt: skip

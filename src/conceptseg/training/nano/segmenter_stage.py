@@ -1,0 +1,164 @@
+"""Stage (a): SAM 3-nano learns named objects, presence, and regions given in words, on ConceptWorld.
+
+SAM 3 was trained on noun phrases and on exemplar boxes. Nano has texts only, so a region is written out as the MLLM
+would write it, `[x1, y1, x2, y2]`, and what is learned from it gives the prompt space a sense of place that the
+concept translation can speak to later. Context-dependent and -reasoning concepts are never taught by name: asked
+for them by text alone, the segmenter learns to answer "not present", which sends them to the reasoning route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from conceptseg.data.samples import ConceptSample
+from conceptseg.data.world import ConceptWorld, Scene
+from conceptseg.geometry import BoxXYXY, box_from_mask
+from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.training.losses import segmentation_loss, shrink_truth
+
+__all__ = ["SegmenterData", "SegmenterItem", "segmenter_batches", "segmenter_loss"]
+
+PROMPTS_PER_IMAGE = 3
+_SCENE_SHARE = 0.6
+_PRESENCE_WEIGHT = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class SegmenterItem:
+    """One picture with three questions about it."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    texts: tuple[str, ...]
+    masks: Bool[np.ndarray, "prompts h w"]
+    present: Bool[np.ndarray, " prompts"]
+    has_mask: Bool[np.ndarray, " prompts"]
+    """False where only presence is taught."""
+
+
+class SegmenterData(Dataset[SegmenterItem]):
+    """Endless, seeded items; item i is the same whoever asks, in whatever order."""
+
+    def __init__(self, tasks: Sequence[str], *, seed: int, size_px: int, split: str = "train") -> None:
+        self.world = ConceptWorld(tasks=tasks, split=split, seed=seed, size_px=size_px, references=0)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, index: int) -> SegmenterItem:
+        rng = np.random.default_rng([self.seed, 1, index])
+        if rng.random() < _SCENE_SHARE:
+            return self._from_scene(self.world.scene(index), rng)
+        return self._from_sample(self.world[index], rng)
+
+    def _from_scene(self, scene: Scene, rng: np.random.Generator) -> SegmenterItem:
+        names = sorted({thing.name for thing in scene.objects})
+        name = names[rng.integers(len(names))]
+        asked = [(name, scene.mask_of(name))]
+        asked.append((self._absent(names, rng), None) if rng.random() < 0.6 else _any_name(scene, names, rng))
+        thing = scene.objects[rng.integers(len(scene.objects))]
+        if rng.random() < 0.5:
+            asked.append((_region(scene.mask_of(thing.name), rng) + f" {thing.name}", scene.mask_of(thing.name)))
+        else:
+            asked.append((_region(thing.mask, rng) + rng.choice(["", " object"]), thing.mask))
+        return _item(scene.image, asked)
+
+    def _from_sample(self, sample: ConceptSample, rng: np.random.Generator) -> SegmenterItem:
+        answer = sample.answer or sample.concept
+        is_named = answer in self.world.names
+        asked: list[tuple[str, Any]] = [(f"{_region(sample.mask, rng)} {answer}", sample.mask)]
+        asked.append((_region(sample.mask, rng), sample.mask) if sample.level != "CR" else asked[0])
+        unknown = sample.concept if sample.level != "CI" and rng.random() < 0.6 else self._absent([answer], rng)
+        asked.append((answer, sample.mask) if is_named and sample.level == "CI" else (unknown, None))
+        return _item(sample.image, asked)
+
+    def _absent(self, present: Sequence[str], rng: np.random.Generator) -> str:
+        names = [name for name in self.world.names if name not in present]
+        return names[rng.integers(len(names))]
+
+
+def _any_name(scene: Scene, names: Sequence[str], rng: np.random.Generator) -> tuple[str, Any]:
+    name = names[rng.integers(len(names))]
+    return name, scene.mask_of(name)
+
+
+def _region(mask: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> str:
+    """The mask's box as text, off by as much as an MLLM's boxes are: mostly a little, sometimes a lot."""
+    box = box_from_mask(mask) or (0.0, 0.0, 1.0, 1.0)
+    spread = rng.choice([0.03, 0.08, 0.16])
+    size = np.array([box[2] - box[0], box[3] - box[1]] * 2)
+    moved = np.clip(np.array(box) + rng.normal(0, spread, 4) * size, 0, mask.shape[0])
+    return _box_text(tuple(np.sort(moved.reshape(2, 2), axis=0).ravel()))
+
+
+def _box_text(box_xyxy: BoxXYXY) -> str:
+    return "[" + ", ".join(str(round(value)) for value in box_xyxy) + "]"
+
+
+def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[tuple[str, Any]]) -> SegmenterItem:
+    empty = np.zeros(image.shape[:2], dtype=bool)
+    return SegmenterItem(
+        image=image,
+        texts=tuple(text for text, _ in asked),
+        masks=np.stack([empty if mask is None else mask for _, mask in asked]),
+        present=np.array([mask is not None and bool(mask.any()) for _, mask in asked]),
+        has_mask=np.array([mask is not None for _, mask in asked]),
+    )
+
+
+def segmenter_batches(data: SegmenterData, batch_size: int, workers: int) -> Callable[[int], Iterator[Any]]:
+    """Batches from a given step on, always the same ones."""
+
+    def from_step(step: int) -> Iterator[Any]:
+        indices = range(step * batch_size, len(data))
+        return iter(DataLoader(data, batch_size, sampler=indices, num_workers=workers, collate_fn=list))
+
+    return from_step
+
+
+def segmenter_loss(segmenter: PromptSegmenter, items: Sequence[SegmenterItem]) -> tuple[Tensor, dict[str, float], int]:
+    """Segmentation loss where a mask is taught, presence everywhere; the image is encoded once for its prompts."""
+    device = segmenter.sam.device
+    pixels = torch.from_numpy(np.stack([item.image for item in items])).to(device).permute(0, 3, 1, 2)
+    features = segmenter.encode(pixels.float() / 127.5 - 1)
+    rows = [index for index in range(len(items)) for _ in range(PROMPTS_PER_IMAGE)]
+    prompt = segmenter.embed_text([text for item in items for text in item.texts])
+    logits = segmenter.decode(features.select(rows), prompt)
+    masks = torch.from_numpy(np.concatenate([item.masks for item in items])).to(device)
+    present = torch.from_numpy(np.concatenate([item.present for item in items])).to(device)
+    taught = torch.from_numpy(np.concatenate([item.has_mask for item in items])).to(device)
+    semantic = logits.semantic.float()
+    truth = shrink_truth(masks.float(), (semantic.shape[-2], semantic.shape[-1]))
+    mask_loss = (_mask_loss(semantic, truth) * taught).sum() / taught.sum().clamp(min=1)
+    presence_loss = F.binary_cross_entropy_with_logits(logits.presence.float(), present.float())
+    numbers = _progress_numbers(semantic, truth, logits.presence, present, taught)
+    numbers |= {"mask_loss": float(mask_loss.detach()), "presence_loss": float(presence_loss.detach())}
+    return mask_loss + _PRESENCE_WEIGHT * presence_loss, numbers, len(items)
+
+
+def _mask_loss(semantic: Tensor, truth: Tensor) -> Tensor:
+    # Focal alone is a thousand times smaller than dice at the start; BCE beside it gets a fresh model moving.
+    return segmentation_loss(semantic, truth, pixel_loss="bce")
+
+
+@torch.no_grad()
+def _progress_numbers(
+    semantic: Tensor, truth: Tensor, presence: Tensor, present: Tensor, taught: Tensor
+) -> dict[str, float]:
+    predicted, actual = semantic > 0, truth > 0.5
+    union = (predicted | actual).flatten(1).sum(1)
+    iou = (predicted & actual).flatten(1).sum(1) / union.clamp(min=1)
+    by_prompt = iou.view(-1, PROMPTS_PER_IMAGE)
+    valid = (taught & present).view(-1, PROMPTS_PER_IMAGE)
+    first, last = (float((by_prompt[:, k] * valid[:, k]).sum() / valid[:, k].sum().clamp(min=1)) for k in (0, 2))
+    right = ((presence > 0) == present).float().mean()
+    return {"iou_first": first, "iou_last": last, "presence_right": float(right)}
