@@ -7,6 +7,7 @@ box (3, 5, 4, 6), of area 1. The released code counts inclusive pixels instead (
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +15,17 @@ from jaxtyping import Bool
 
 from conceptseg.errors import InputError
 
-__all__ = ["BoxXYXY", "box_area", "box_from_mask", "box_iou", "clip_box", "mask_iou", "order_box", "scale_box"]
+__all__ = [
+    "BoxXYXY",
+    "box_area",
+    "box_from_mask",
+    "box_iou",
+    "clip_box",
+    "mask_iou",
+    "order_box",
+    "round_box",
+    "scale_box",
+]
 
 BoxXYXY: TypeAlias = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of some named frame."""
@@ -80,6 +91,18 @@ def order_box(box_xyxy: BoxXYXY) -> BoxXYXY:
     """The same box with its corners in order (x1 ≤ x2, y1 ≤ y2)."""
     x1, y1, x2, y2 = box_xyxy
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def round_box(box_xyxy: BoxXYXY) -> tuple[int, int, int, int]:
+    """An ordered box of positive area in whole pixels, each corner to the nearest, at least one pixel wide and high."""
+
+    def whole(low: float, high: float) -> tuple[int, int]:
+        first, last = round(low), round(high)
+        return (first, last) if first < last else (math.floor(low), math.floor(low) + 1)
+
+    x1, y1, x2, y2 = box_xyxy
+    (left, right), (top, bottom) = whole(x1, x2), whole(y1, y2)
+    return left, top, right, bottom
 
 
 def scale_box(

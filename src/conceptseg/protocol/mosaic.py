@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from conceptseg.errors import InputError
-from conceptseg.geometry import BoxXYXY, box_area, clip_box, scale_box
+from conceptseg.geometry import BoxXYXY, box_area, clip_box, round_box, scale_box
 from conceptseg.images import resize_image
 
 __all__ = ["Mosaic", "build_mosaic"]
@@ -120,10 +120,12 @@ def _cell(index: int, grid: int, canvas_px: int) -> tuple[int, int, int, int]:
 
 
 def _draw_boxes(canvas: Image.Image, boxes: Sequence[BoxXYXY]) -> None:
-    """Red outlines inside the boxes, their width in proportion to the canvas and at least 1 px."""
-    pen = ImageDraw.Draw(canvas)
+    """Red outlines inside the boxes as the prompt words them, in proportion to the canvas and at least 1 px wide."""
     stroke_px = max(1, round(canvas.width * _STROKE_PER_PX))
-    for x1, y1, x2, y2 in boxes:
-        left, top = math.floor(x1), math.floor(y1)
-        corners = (left, top, max(left, math.ceil(x2) - 1), max(top, math.ceil(y2) - 1))
-        pen.rectangle(corners, outline=_RED, width=stroke_px)
+    for box in boxes:
+        left, top, right, bottom = round_box(box)
+        inner = (left + stroke_px, top + stroke_px, right - stroke_px, bottom - stroke_px)
+        inside = canvas.crop(inner) if inner[0] < inner[2] and inner[1] < inner[3] else None
+        canvas.paste(_RED, (left, top, right, bottom))
+        if inside:
+            canvas.paste(inside, inner[:2])

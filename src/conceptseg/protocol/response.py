@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from conceptseg.errors import InputError
-from conceptseg.geometry import BoxXYXY, box_area, order_box
+from conceptseg.geometry import BoxXYXY, box_area, order_box, round_box
 
 __all__ = ["ANSWER_WORDS", "Problem", "Response", "format_box", "format_response", "parse_response"]
 
@@ -111,7 +111,7 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
     raw = text.encode("utf-8", "surrogatepass")
     lowered = raw.lower()  # of bytes: changes ASCII letters only, so that positions stay
     found = _locate_parts(lowered)
-    problems = set(_tag_problems(raw, lowered, expected)) | set(_layout_problems(lowered, found, expected))
+    problems = set(_tag_problems(raw, lowered, expected)) | set(_layout_problems(lowered, found))
     contents = {part: raw[start:end].decode("utf-8", "surrogatepass").strip() for part, (start, end) in found.items()}
     problems |= {Problem.EMPTY_PART for content in contents.values() if not content}
     boxes = {part: _read_box(contents[part], problems) for part in ("check", "bbox") if contents.get(part)}
@@ -151,7 +151,7 @@ def format_response(
 
 
 def format_box(box_xyxy: BoxXYXY) -> str:
-    """A box as the model reads and writes it: "[x1, y1, x2, y2]", rounded to integers, at least one pixel wide and high.
+    """A box as the model reads and writes it: "[x1, y1, x2, y2]" in whole pixels, at least one wide and high.
 
     Raises:
         InputError: the box has no area, swapped corners or coordinates that are not finite or beyond a million.
@@ -160,8 +160,7 @@ def format_box(box_xyxy: BoxXYXY) -> str:
         raise InputError(
             f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, within a million pixels, got {box_xyxy}."
         )
-    x1, y1, x2, y2 = (round(value) for value in box_xyxy)
-    return f"[{x1}, {y1}, {max(x2, x1 + 1)}, {max(y2, y1 + 1)}]"
+    return str(list(round_box(box_xyxy)))
 
 
 def _checked_text(part: str, content: str | None) -> str | None:
@@ -220,7 +219,7 @@ def _tag_problems(raw: bytes, lowered: bytes, expected: dict[str, bool]) -> Iter
             yield Problem.TAG_CASE
 
 
-def _layout_problems(lowered: bytes, found: dict[str, tuple[int, int]], expected: dict[str, bool]) -> Iterator[Problem]:
+def _layout_problems(lowered: bytes, found: dict[str, tuple[int, int]]) -> Iterator[Problem]:
     """Parts nested or out of order, and text between them."""
     tags = [tag for part in _PARTS if part in found for tag in (_OPEN[part], _CLOSE[part])]
     positions = [at for tag in tags if (at := lowered.find(tag)) >= 0]
