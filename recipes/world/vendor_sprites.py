@@ -105,11 +105,14 @@ def rows() -> list[dict]:
                     found[entry[1:]]["family"] = family
                     continue
                 name, source = entry.strip().split("=")
-                kind = first if role != "fine" else ("living" if category in {"animal", "plant", "fruit"} else "artifact")
-                found[name] = dict(
-                    name=name, file=f"{name.replace(' ', '_')}.webp", kind=kind, role=role, family=family,
-                    category=category, split=split, colour=colours.get(name), source=source,
-                )  # fmt: skip
+                kind = (
+                    first if role != "fine" else ("living" if category in {"animal", "plant", "fruit"} else "artifact")
+                )
+                found[name] = {
+                    "name": name, "file": f"{name.replace(' ', '_')}.webp", "kind": kind, "role": role,
+                    "family": family, "category": category, "split": split, "colour": colours.get(name),
+                    "source": source,
+                }  # fmt: skip
     return list(found.values())
 
 

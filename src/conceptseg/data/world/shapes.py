@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
@@ -61,7 +61,7 @@ def colours_of(split: str) -> tuple[str, ...]:
     return tuple(name for name, (_, where) in COLOURS.items() if where == side)
 
 
-@lru_cache(maxsize=None)
+@cache
 def shape_mask(shape: str) -> Image.Image:
     """The shape's coverage, mode L, 128 px square, smooth at the edge."""
     side = _MASTER_PX * 4

@@ -20,7 +20,7 @@ from conceptseg.errors import InputError
 __all__ = ["SPLITS", "Sprite", "all_sprites", "check_split", "load_sprite", "sprites_of"]
 
 SPLITS = ("train", "seen_test", "unseen_test")
-"""`seen_test` = new scenes of what `train` shows; `unseen_test` = sprites, textures, layouts and rules kept out of it."""
+"""`seen_test` shows new scenes of what `train` shows; `unseen_test` only what is kept out of it."""
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,3 @@ def load_sprite(sprite: Sprite) -> Image.Image:
     data = (resources.files(__package__) / "sprites" / sprite.file).read_bytes()
     with Image.open(BytesIO(data)) as picture:
         return picture.convert("RGBA")
-

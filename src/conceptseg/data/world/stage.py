@@ -15,14 +15,28 @@ import numpy as np
 
 from conceptseg.data.world.dice import between, chance, pick
 
-__all__ = ["Backdrop", "Finish", "Look", "RGBColour", "Stage", "TextureView", "Thing", "Tone", "random_finish", "spread", "tone"]
+__all__ = [
+    "Backdrop",
+    "Finish",
+    "Look",
+    "RGBColour",
+    "Stage",
+    "TextureView",
+    "Thing",
+    "Tone",
+    "random_finish",
+    "spread",
+    "tone",
+]
 
 RGBColour: TypeAlias = tuple[int, int, int]
 Tone: TypeAlias = tuple[float, ...]
 """Twelve numbers: a 3×4 matrix from RGB1 to RGB, as `PIL.Image.convert` takes it."""
 
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-_FROM_YIQ = np.linalg.inv(_TO_YIQ)
+_GREY = np.tile(_TO_YIQ[0], (3, 1))
+_COLOUR = np.eye(3) - _GREY
+_QUARTER = np.linalg.inv(_TO_YIQ) @ np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ _TO_YIQ
 
 
 @dataclass(frozen=True)
@@ -128,10 +142,9 @@ def tone(
 ) -> Tone:
     """A colour change: hue turned by degrees, saturation and brightness scaled, then blended towards a colour."""
     cos, sin = math.cos(math.radians(hue)), math.sin(math.radians(hue))
-    turn = _FROM_YIQ @ np.array([[1.0, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _TO_YIQ
-    grey = np.tile(_TO_YIQ[0], (3, 1))
-    matrix = gain * (saturation * turn + (1 - saturation) * grey) * (1 - amount)
-    return tuple(float(v) for row, c in zip(matrix, toward, strict=True) for v in (*row, amount * c))
+    # A turn about the grey axis in YIQ keeps the luma: grey part + cos · colour part + sin · its quarter turn.
+    matrix = (_GREY + saturation * (cos * _COLOUR + sin * _QUARTER)) * (gain * (1 - amount))
+    return tuple(v for row, c in zip(matrix.tolist(), toward, strict=True) for v in (*row, amount * c))
 
 
 def spread(

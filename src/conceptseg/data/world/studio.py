@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ __all__ = ["Rendered", "Studio"]
 
 _TURNS = (None, *Image.Transpose)
 _PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-_HIDDEN = tuple(255 if value >= 128 else 0 for value in range(256))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Studio:
         InputError: the split is unknown, or `backgrounds` holds no pictures.
     """
 
-    def __init__(self, split: str, backgrounds: Path | None = None, cache_entries: int = 2048) -> None:
+    def __init__(self, split: str, backgrounds: Path | None = None, cache_entries: int = 4096) -> None:
         self.split = split
         self.sprites = {sprite.name: sprite for sprite in sprites_of(split)}
         self.common = tuple(sprite for sprite in self.sprites.values() if sprite.role == "common")
@@ -81,7 +81,7 @@ class Studio:
         )
 
     def random_backdrop(self, rng: np.random.Generator, contrast: float = 1.0) -> Backdrop:
-        """One texture, two that meet (level in `train`, slanting in `unseen_test`), or a photograph if there are any."""
+        """One texture, two that meet (slanting in `unseen_test` only), or a photograph if there are any."""
         view = self.random_view(rng, surface=chance(rng, 0.25), contrast=contrast)
         if self._photos and chance(rng, 0.5):
             width = between(rng, 0.6, 1.0)
@@ -121,11 +121,13 @@ class Studio:
 
     def layer(self, thing: Thing, side: int) -> Image.Image:
         """The thing alone in its final size, turn and colours: RGBA, as large as it needs."""
-        layer = self._sized(thing.look, max(4, round(thing.size * side)), thing.flip)
+        layer = self._sized(thing.look, max(4, round(thing.size * side)))
+        if thing.flip:
+            layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if thing.look.tone is not None:
             layer = _toned(layer, thing.look.tone)
         if abs(thing.angle) >= 1:
-            layer = layer.rotate(thing.angle, Image.Resampling.BICUBIC, expand=True)
+            layer = layer.rotate(thing.angle, Image.Resampling.BILINEAR, expand=True)
         return layer
 
     def render(self, stage: Stage, side: int) -> Rendered:
@@ -150,7 +152,7 @@ class Studio:
             self._contact_shadow(picture, left, top, layer)
         alpha = layer.getchannel("A")
         picture.paste(layer, (left, top), alpha)
-        labels.paste(number, (left, top), alpha.point(_HIDDEN))
+        labels.paste(number, (left, top), alpha.convert("1", dither=Image.Dither.NONE))
 
     def finish(self, picture: Image.Image, finish: Finish) -> UInt8[np.ndarray, "h w 3"]:
         """Light, blur, noise and compression on a composed picture."""
@@ -181,12 +183,12 @@ class Studio:
             self._cache.popitem(last=False)
         return value
 
-    def _sized(self, look: Look, longer_px: int, flip: bool) -> Image.Image:
-        """The look resized; sizes are rounded to about 4 % so that the cache hits."""
-        step = max(1, longer_px // 24)
+    def _sized(self, look: Look, longer_px: int) -> Image.Image:
+        """The look resized; sizes are rounded down by up to 8 % so that the cache hits."""
+        step = max(1, longer_px // 12)
         longer_px = longer_px // step * step
-        key = (look.name, look.colour, look.pattern, longer_px, flip)
-        return self.cached(key, lambda: _resized(self._master(look), longer_px, flip))
+        key = (look.name, look.colour, look.pattern, longer_px)
+        return self.cached(key, lambda: _resized(self._master(look), longer_px))
 
     def _master(self, look: Look) -> Image.Image:
         if look.colour is not None:
@@ -201,16 +203,15 @@ class Studio:
         return photo.resize((side, side), Image.Resampling.BILINEAR, box=box)
 
     def _contact_shadow(self, picture: Image.Image, left: int, top: int, layer: Image.Image) -> None:
-        width, height = layer.width, max(4, layer.height // 5)
+        width, height = max(4, layer.width // 4 * 4), max(4, layer.height // 5)
         blob = self.cached(("blob", width, height), lambda: _soft_blob().resize((width, height)))
         picture.paste(0, (left, top + layer.height - height * 3 // 5), blob)
 
 
-def _resized(master: Image.Image, longer_px: int, flip: bool) -> Image.Image:
+def _resized(master: Image.Image, longer_px: int) -> Image.Image:
     scale = longer_px / max(master.size)
     size = (max(1, round(master.width * scale)), max(1, round(master.height * scale)))
-    small = master.resize(size, Image.Resampling.BICUBIC)
-    return small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else small
+    return master.resize(size, Image.Resampling.BICUBIC)
 
 
 def _toned(layer: Image.Image, tone: tuple[float, ...]) -> Image.Image:
@@ -219,6 +220,7 @@ def _toned(layer: Image.Image, tone: tuple[float, ...]) -> Image.Image:
     return toned
 
 
+@lru_cache(maxsize=1)
 def _soft_blob() -> Image.Image:
     return shape_mask("circle").resize((32, 32)).filter(ImageFilter.GaussianBlur(4)).point(lambda v: v * 0.42)
 

@@ -6,7 +6,7 @@ drawn from it independently, each with a generator of its own, so that asking fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,8 @@ class Task:
     theme: Callable[[np.random.Generator, Studio], Theme]
     draw: Callable[[Theme, np.random.Generator, Studio, int, bool], Picture]
     """(theme, generator, studio, side in px, whether it is the target rather than a reference) → picture."""
+    texts: Callable[[], Iterable[str]]
+    """Every concept, rule and answer that the task can say, over all splits."""
 
 
 def picture_of(rendered: Rendered, *indices: int, answer: str | None = None) -> Picture:

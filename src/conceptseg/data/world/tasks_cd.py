@@ -5,25 +5,33 @@ What is asked for has no looks of its own: it differs from its surroundings, or 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from conceptseg.data.world.dice import between, chance, pick
 from conceptseg.data.world.palettes import palette_between, palette_mean, rgb_of
 from conceptseg.data.world.scenes import others, scatter, shape_look, sprite_look
-from conceptseg.data.world.shapes import COLOURS
+from conceptseg.data.world.shapes import COLOURS, SHAPES
+from conceptseg.data.world.sprites import all_sprites
 from conceptseg.data.world.stage import Backdrop, Look, RGBColour, Stage, TextureView, Thing, random_finish, tone
 from conceptseg.data.world.studio import Studio
 from conceptseg.data.world.tasks import Picture, Task, Theme, picture_of
+from conceptseg.data.world.textures import NATURAL
 
 __all__ = ["CD_TASKS"]
+
+
+_SALIENCY_RULE = "Segment the one thing that stands out from its dull surroundings."
+_CAMOUFLAGE_RULE = "Segment the hidden thing whose surface looks like the {family} around it."
 
 
 def _saliency_theme(rng: np.random.Generator, studio: Studio) -> Theme:
     hue = rng.random()
     return Theme(
         "salient object",
-        "Segment the one thing that stands out from its dull surroundings.",
+        _SALIENCY_RULE,
         "salient object",
         f"hue {int(hue * 12)}",
         {"hue": hue},
@@ -50,7 +58,9 @@ def _vivid_look(rng: np.random.Generator, studio: Studio, against: RGBColour) ->
     """A shape of the most different colours, or a sprite with stronger ones."""
     if chance(rng, 0.3):
         look = shape_look(rng, studio.split)
-        words = sorted(COLOURS, key=lambda word: -sum(abs(a - b) for a, b in zip(COLOURS[word][0], against, strict=True)))
+        words = sorted(
+            COLOURS, key=lambda word: -sum(abs(a - b) for a, b in zip(COLOURS[word][0], against, strict=True))
+        )
         return Look(look.name, words[int(rng.integers(4))], look.pattern)
     bright = sum(against) < 380
     name = pick(rng, [s.name for s in studio.common])
@@ -62,7 +72,7 @@ def _camouflage_theme(rng: np.random.Generator, studio: Studio) -> Theme:
     name = pick(rng, [s.name for s in studio.sprites.values() if s.category == "animal"])
     return Theme(
         "camouflaged object",
-        f"Segment the hidden thing whose surface looks like the {view.family} around it.",
+        _CAMOUFLAGE_RULE.format(family=view.family),
         f"hidden {name}",
         view.family,
         {"view": view, "name": name},
@@ -100,19 +110,20 @@ def hide(picture: Image.Image, studio: Studio, thing: Thing, skin: Image.Image, 
     left = round(thing.x * picture.width - layer.width / 2)
     top = round(thing.y * picture.width - layer.height / 2)
     alpha = layer.getchannel("A")
-    soft = alpha.filter(ImageFilter.BoxBlur(max(1, layer.width // 28)))
-    step = max(1, layer.width // 30)
-    edge = ImageChops.subtract(ImageChops.offset(soft, -step), ImageChops.offset(soft, step), 2.0, 128)
-    form = ImageChops.blend(layer.convert("L"), edge, 0.72)
-    low = 1 - strength
-    shade = form.point([round(255 * low + strength * min(255, v * 1.6)) for v in range(256)])
-    patch = skin.crop((0, 0, layer.width, layer.height)) if skin.size == layer.size else skin
-    patch = patch.crop((left, top, left + layer.width, top + layer.height))
-    patch = ImageChops.multiply(patch, Image.merge("RGB", (shade,) * 3))
+    relief = ImageChops.add(_embossed(layer.convert("L"), 1), _embossed(alpha, max(1, layer.width // 24)), 2.0)
+    shade = relief.point([round(128 + strength * (v - 128)) for v in range(256)])
+    patch = skin.crop((left, top, left + layer.width, top + layer.height))
+    patch = ImageChops.add(patch, Image.merge("RGB", (shade,) * 3), 1.0, -128)
     picture.paste(patch, (left, top), alpha)
     silhouette = Image.new("L", picture.size, 0)
     silhouette.paste(alpha, (left, top))
     return silhouette
+
+
+def _embossed(field: Image.Image, step: int) -> Image.Image:
+    """128 where the field is flat, lighter on edges that face the upper left, darker on the others."""
+    soft = field.filter(ImageFilter.BoxBlur(step))
+    return ImageChops.subtract(ImageChops.offset(soft, -step), ImageChops.offset(soft, step), 2.0, 128)
 
 
 def _elsewhere(rng: np.random.Generator, view: TextureView, zoom: float = 1.0) -> TextureView:
@@ -137,8 +148,17 @@ def _ramp(hue: float, saturation: float, value: float, span: float) -> bytes:
     return palette_between(rgb_of(hue, saturation, value - span / 2), rgb_of(hue, saturation * 0.8, value + span / 2))
 
 
+def _saliency_texts() -> Iterator[str]:
+    yield from ("salient object", _SALIENCY_RULE, *SHAPES, *(sprite.name for sprite in all_sprites()))
+
+
+def _camouflage_texts() -> Iterator[str]:
+    yield from ("camouflaged object", *(_CAMOUFLAGE_RULE.format(family=family) for family in NATURAL))
+    yield from (f"hidden {sprite.name}" for sprite in all_sprites())
+
+
 CD_TASKS: dict[str, Task] = {
-    "saliency": Task(_saliency_theme, _draw_saliency),
-    "camouflage": Task(_camouflage_theme, _draw_camouflage),
+    "saliency": Task(_saliency_theme, _draw_saliency, _saliency_texts),
+    "camouflage": Task(_camouflage_theme, _draw_camouflage, _camouflage_texts),
 }
 """Leaf task → how it is made."""

@@ -5,13 +5,13 @@ The concept is a class name; the mask holds every visible instance of it among t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from conceptseg.data.world.dice import between, chance, pick, some
 from conceptseg.data.world.scenes import clutter, others, scatter, sprite_look, stage_of
-from conceptseg.data.world.sprites import Sprite
+from conceptseg.data.world.sprites import Sprite, all_sprites
 from conceptseg.data.world.studio import Studio
 from conceptseg.data.world.tasks import Picture, Task, Theme, picture_of
 
@@ -75,10 +75,20 @@ def _draw_among(
     return picture_of(studio.render(stage_of(rng, studio, things), side), *numbers)
 
 
+def _class_task(
+    choose: Callable[[np.random.Generator, Studio], Sprite], rule: str, draw: Callable[..., Picture] = _draw_class
+) -> Task:
+    def texts() -> Iterator[str]:
+        for sprite in all_sprites():
+            yield from (sprite.name, rule.format(name=sprite.name))
+
+    return Task(_class_theme(choose, rule), draw, texts)
+
+
 CI_TASKS: dict[str, Task] = {
-    "living": Task(_class_theme(_living, "Segment every {name}, wherever it is."), _draw_class),
-    "artifact": Task(_class_theme(_artifact, "Segment every {name}, wherever it is."), _draw_class),
-    "fine_grained": Task(_class_theme(_fine, "Segment the {name}, not its look-alikes."), _draw_fine),
-    "ultra_rare": Task(_class_theme(_rare, "Segment the rare {name} among common things."), _draw_class),
+    "living": _class_task(_living, "Segment every {name}, wherever it is."),
+    "artifact": _class_task(_artifact, "Segment every {name}, wherever it is."),
+    "fine_grained": _class_task(_fine, "Segment the {name}, not its look-alikes.", _draw_fine),
+    "ultra_rare": _class_task(_rare, "Segment the rare {name} among common things."),
 }
 """Leaf task → how it is made."""
