@@ -9,7 +9,7 @@ from typing import Any
 
 from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import SampleError
-from conceptseg.taxonomy import level_of
+from conceptseg.geometry import BoxXYXY
 
 __all__ = ["SAMPLES_FILE", "read_samples"]
 
@@ -100,7 +100,7 @@ def _read_row(line: bytes, root: Path) -> ConceptSample:
     )
     if row.get("level") is not None and row["level"] != sample.level.value:
         raise SampleError(
-            f"level {row['level']!r} disagrees with task {sample.task!r}, which is of level {level_of(sample.task).value}"
+            f"level {row['level']!r} disagrees with task {sample.task!r}, which is of level {sample.level.value}"
         )
     return sample
 
@@ -127,7 +127,20 @@ def _read_reference(row: object, root: Path) -> Reference:
     if not isinstance(row, dict) or "image" not in row or not _REFERENCE_KEYS.issuperset(row):
         raise SampleError(f"a reference must be an object with image and optionally mask or box, got {row!r}")
     mask = row.get("mask")
-    return Reference(_resolve(row["image"], root), None if mask is None else _resolve(mask, root), row.get("box"))
+    return Reference(
+        image=_resolve(row["image"], root),
+        mask=None if mask is None else _resolve(mask, root),
+        box=_read_box(row.get("box")),
+    )
+
+
+def _read_box(value: object) -> BoxXYXY | None:
+    """A list of four numbers as a box; `Reference` checks what they are."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 4 or {type(number) for number in value} - {int, float}:
+        raise SampleError(f"a box must be a list of four numbers [x1, y1, x2, y2], got {value!r}")
+    return value[0], value[1], value[2], value[3]
 
 
 def _resolve(name: object, root: Path) -> Path:
