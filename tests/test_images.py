@@ -60,7 +60,7 @@ def test_the_smallest_pictures(size: tuple[int, int]):
 # Pictures: what is understood
 
 
-def turned(orientation: int) -> bytes:
+def turned(orientation: int, file_format: str) -> bytes:
     """What a camera stores for an upright picture of 3×2 with a red left column."""
     upright = np.full((2, 3, 3), BLUE, np.uint8)
     upright[:, 0] = RED
@@ -76,12 +76,14 @@ def turned(orientation: int) -> bytes:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encode(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    return encode(Image.fromarray(np.ascontiguousarray(stored)), file_format, exif=exif, **options)
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_once(orientation: int, red_left: Image.Image):
-    once = load_image(turned(orientation))
+def test_exif_orientation_is_applied_once(orientation: int, file_format: str, red_left: Image.Image):
+    once = load_image(turned(orientation, file_format))
     assert np.array_equal(np.asarray(once), np.asarray(red_left))
     assert np.array_equal(pixels(once), pixels(red_left))
     assert np.array_equal(pixels(encode(once, "PNG")), pixels(red_left))

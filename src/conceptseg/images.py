@@ -188,12 +188,14 @@ def _read_pixels(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
             f"{name} is an {image.format} file, which only {_RUNS_PROGRAMS[image.format]} can draw; "
             "that is not run on files of unknown origin. Convert it to PNG first."
         )
-    orientation = _orientation(image)
     try:
         image.load()
     except Exception as error:  # as in `_open`
         raise ImageError(f"Cannot read the image {name}, it seems damaged or truncated: {error}.") from error
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
+    orientation = _orientation(image)  # asked after loading, for Pillow turns TIFFs itself
+    upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
+    upright.format = image.format
+    return upright
 
 
 def _orientation(image: Image.Image) -> int:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from filecmp import cmp
+from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from PIL import Image
 from conceptseg.data.reading import SAMPLES_FILE
 from conceptseg.data.samples import ConceptSample, ImageSource, Reference
 from conceptseg.errors import SampleError
+from conceptseg.files import replacing
 from conceptseg.images import IGNORE_VALUE, describe_source, load_image, load_mask_with_ignore
 
 __all__ = ["write_samples"]
@@ -46,12 +43,13 @@ def write_samples(samples: Iterable[ConceptSample], folder: str | Path) -> Path:
             raise SampleError(f"The id {sample.id!r} occurs twice; ids must be unique in a folder.")
         rows[sample.id] = _dump(sample, _row(sample, store))
     index = root / SAMPLES_FILE
-    _write_atomically(index, lambda path: path.write_text("".join(rows.values()), encoding="utf-8"))
+    with replacing(index) as fresh:
+        fresh.write_text("".join(rows.values()), encoding="utf-8")
     return index
 
 
 class _Store:
-    """Puts pictures into a folder and tells their paths relative to it; each file from elsewhere is copied once."""
+    """Puts pictures into a folder and tells their paths relative to it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -60,14 +58,15 @@ class _Store:
     def image(self, source: ImageSource, stem: str) -> str:
         if isinstance(source, (str, Path)):
             return self._file(Path(source), "images")
-        return self._add(f"images/{stem}", ".png", lambda path: load_image(source).save(path, format="PNG"))
+        return self._add(_png(load_image(source)), f"images/{stem}", ".png")
 
     def mask(self, source: ImageSource, stem: str) -> str:
         if isinstance(source, (str, Path)):
             return self._file(Path(source), "masks")
-        return self._add(f"masks/{stem}", ".png", lambda path: _save_mask(source, path))
+        return self._add(_png(_mask_image(source)), f"masks/{stem}", ".png")
 
     def _file(self, source: Path, kind: str) -> str:
+        """A file inside the folder as it is, one from elsewhere copied once."""
         path = source.resolve()
         if not path.is_file():
             raise SampleError(f"There is no file {describe_source(source)} to write into the folder.")
@@ -75,19 +74,19 @@ class _Store:
             return path.relative_to(self._root).as_posix()
         if (path, kind) not in self._copied:
             stem = f"{kind}/{_safe_name(path.stem)}"
-            self._copied[path, kind] = self._add(stem, path.suffix, lambda target: shutil.copyfile(path, target))
+            self._copied[path, kind] = self._add(path.read_bytes(), stem, path.suffix)
         return self._copied[path, kind]
 
-    def _add(self, stem: str, suffix: str, write: Callable[[Path], object]) -> str:
-        """Write a new file under the first name that is free, or already holds the very same bytes."""
-        (self._root / stem).parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._root, prefix=".writing-") as scratch:
-            fresh = Path(scratch) / "file"
-            write(fresh)
-            name, count = stem + suffix, 1
-            while (self._root / name).exists() and not cmp(fresh, self._root / name, shallow=False):
-                name, count = f"{stem}-{count}{suffix}", count + 1
-            os.replace(fresh, self._root / name)
+    def _add(self, content: bytes, stem: str, suffix: str) -> str:
+        """Write a file under the first name that is free, or already holds the very same content."""
+        name, count = stem + suffix, 1
+        while (path := self._root / name).exists():
+            if path.read_bytes() == content:
+                return name
+            name, count = f"{stem}-{count}{suffix}", count + 1
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as fresh:
+            fresh.write_bytes(content)
         return name
 
 
@@ -131,25 +130,18 @@ def _dump(sample: ConceptSample, row: dict[str, Any]) -> str:
         raise SampleError(f"Sample {sample.id!r}: extra cannot be written as JSON: {error}.") from error
 
 
-def _save_mask(source: ImageSource, path: Path) -> None:
+def _png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _mask_image(source: ImageSource) -> Image.Image:
+    """A mask as it lies on disk: one channel, 255 target, 128 ignored, 0 background."""
     target, ignore = load_mask_with_ignore(source)
-    levels = np.where(target, 255, np.where(ignore, IGNORE_VALUE, 0)).astype(np.uint8)
-    Image.fromarray(levels).save(path, format="PNG")
+    return Image.fromarray(np.where(target, 255, np.where(ignore, IGNORE_VALUE, 0)).astype(np.uint8))
 
 
 def _safe_name(text: str) -> str:
     """A file name without surprises; different texts may share one."""
     return _UNSAFE.sub("_", text).strip("._")[:100] or "sample"
-
-
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a neighbour first, so that `path` is always the old file or the new one, whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    os.close(handle)
-    try:
-        write(Path(name))
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
