@@ -94,7 +94,7 @@ class ConceptSegmenter:
             InputError: the concept is blank, a box lies outside its image, or the route is unknown.
         """
         mosaic = self.build_mosaic(references)
-        query = Query(load_image(image), concept, mosaic, describe_source(image))
+        query = Query(load_image(image), concept, mosaic, _source_of(image))
         return self.segment_batch([query], route=route)[0]
 
     def stream(
@@ -218,7 +218,7 @@ class ConceptSegmenter:
         )
 
     def _load(self, image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
-        source = describe_source(image)
+        source = _source_of(image)
         try:
             return Query(load_image(image), concept, mosaic, source)
         except ImageError as error:
@@ -249,6 +249,10 @@ def _direct_result(query: Query, screening: _Screening, index: int) -> Segmentat
         threshold=route_threshold(query.concept),
         answer=query.concept,
     )
+
+
+def _source_of(image: ImageSource) -> str:
+    return str(image) if isinstance(image, (str, Path)) else describe_source(image)
 
 
 def _mask_of(semantic: torch.Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
 from conceptseg.errors import InputError, MissingExtraError
+from conceptseg.files import replacing
 from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.inference.router import Route
 from conceptseg.protocol import Response
@@ -53,7 +53,7 @@ class SegmentationResult:
     notes: tuple[str, ...] = ()
     """What the reader should know, e.g. that the response had no answer."""
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by stage (load, encode, presence, reason, decode); a batch's time is shared evenly."""
+    """Seconds by stage (encode, screen, reason, decode); a batch's time is shared evenly."""
     error: str | None = None
     """Why there is no mask."""
 
@@ -89,15 +89,31 @@ class SegmentationResult:
     def save(self, folder: str | Path, stem: str | None = None) -> Path:
         """Write `<stem>.mask.png`, `<stem>.overlay.jpg` and `<stem>.json` and return the mask's path.
 
-        Files appear whole or not at all: each is written under another name first.
+        Files appear whole or not at all.
+
+        Args:
+            folder: created if needed.
+            stem: the files' common name; None takes the image file's own, or "result" where there is no file.
+
+        Raises:
+            InputError: the result holds an error.
         """
+        is_file = self.source and not self.source.startswith("<")
+        stem = stem or (Path(self.source).stem if is_file else "result")
+        path = self.save_pictures(folder, stem)
+        with replacing(path.with_name(f"{stem}.json")) as fresh:
+            fresh.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2), encoding="utf-8")
+        return path
+
+    def save_pictures(self, folder: str | Path, stem: str) -> Path:
+        """Write `<stem>.mask.png` and `<stem>.overlay.jpg` alone; otherwise like `save`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        stem = stem or (Path(self.source).stem if self.source else "result")
         path = folder / f"{stem}.mask.png"
-        _write_picture(self.overlay(), folder / f"{stem}.overlay.jpg")
-        _write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2), folder / f"{stem}.json")
-        _write_picture(self.mask_image(), path)
+        with replacing(folder / f"{stem}.overlay.jpg") as fresh:
+            self.overlay().save(fresh, quality=90)
+        with replacing(path) as fresh:
+            self.mask_image().save(fresh)
         return path
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,15 +171,3 @@ class SegmentationResult:
 def _eroded(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     padded = np.pad(mask, 1)
     return mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-
-
-def _write_picture(picture: Image.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.part{path.suffix}")
-    picture.save(temporary)
-    os.replace(temporary, path)
-
-
-def _write_text(text: str, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

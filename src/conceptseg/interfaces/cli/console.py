@@ -1,0 +1,62 @@
+"""What several commands share: loading a segmenter quietly, and writing tables and sizes for people."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conceptseg.inference import ConceptSegmenter
+
+__all__ = ["add_model_arguments", "format_bytes", "format_table", "load_segmenter"]
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--model`, `--sam`, `--device`, `--seed`."""
+    parser.add_argument("--model", default="nano", metavar="M", help="checkpoint: nano, a folder or a hub id")
+    parser.add_argument("--sam", metavar="S", help="take SAM 3 from this folder or hub id instead of the checkpoint's")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, mps, cuda or cuda:N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is drawn by chance")
+
+
+def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
+    """The segmenter that the arguments of `add_model_arguments` ask for.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is broken.
+        InputError: no such device.
+    """
+    import torch
+    from transformers.utils import logging
+
+    from conceptseg.inference import ConceptSegmenter
+
+    logging.disable_progress_bar()
+    torch.manual_seed(args.seed)
+    options: dict[str, Any] = {"sam": args.sam} if args.sam else {}
+    return ConceptSegmenter.from_pretrained(_local_or_name(args.model), device=args.device, **options)
+
+
+def _local_or_name(source: str) -> str:
+    return str(Path(source).expanduser()) if source.startswith("~") else source
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows in aligned columns, with a line under the header."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes in its largest unit: 1536 → "1.5 KB" (powers of 1024)."""
+    for unit in _UNITS[:-1]:
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} {_UNITS[-1]}"

@@ -1,0 +1,114 @@
+"""From the words after `conceptseg` to an exit status: finds the command, loads it alone, and reports what went wrong.
+
+A command is a module of this package with `add_parser(subparsers)` and `run(args) -> int`, listed in `COMMANDS`. Heavy
+imports belong inside `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from enum import IntEnum
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import NoReturn
+
+from conceptseg import __version__
+from conceptseg.errors import ConceptSegError
+
+__all__ = ["COMMANDS", "ExitStatus", "main"]
+
+COMMANDS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "segment": "segment a concept in images, folders or patterns",
+        "demo": "run bundled pictures through every level and write a page about it",
+        "world": "make and show ConceptWorld samples",
+        "models": "what is known of a checkpoint",
+        "doctor": "what this machine has and lacks",
+    }
+)
+"""Command → its line in `conceptseg --help`; `conceptseg NAME` is run by the module `conceptseg.interfaces.cli.NAME`."""
+
+
+class ExitStatus(IntEnum):
+    """What a command tells the shell."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    """Some items failed; they are listed."""
+    WRONG_REQUEST = 2
+    """The request cannot be carried out as it stands: arguments, files, checkpoint or machine."""
+    BUG = 3
+    """Something nobody expected."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitStatus.WRONG_REQUEST, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `conceptseg`; None takes them from the process.
+
+    Returns:
+        An `ExitStatus`.
+
+    Raises:
+        SystemExit: from argparse, for `--help`, `--version` and arguments that do not parse.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    args = _build_parser(wanted).parse_args(words)
+    try:
+        return int(_module_of(args.command).run(args))
+    except KeyboardInterrupt:
+        return _fail(ExitStatus.INTERRUPTED, "interrupted; what was finished is kept, the same command goes on from it")
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.DONE
+    except (ConceptSegError, OSError) as error:
+        _show_traceback(args)
+        return _fail(ExitStatus.WRONG_REQUEST, str(error))
+    except Exception as error:  # the last line of defence: a traceback is for those who ask
+        _show_traceback(args)
+        hint = "" if args.debug else " --debug shows where."
+        return _fail(ExitStatus.BUG, f"a bug, please report it: {type(error).__name__}: {error}.{hint}")
+
+
+def _build_parser(wanted: str | None) -> argparse.ArgumentParser:
+    """The parser of all commands, in which only the wanted one knows its arguments."""
+    parser = _Parser(prog="conceptseg", description="Segment any concept: a mask, and why.")
+    parser.add_argument("--version", action="version", version=f"conceptseg {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    for name, summary in COMMANDS.items():
+        if name == wanted:
+            _module_of(name).add_parser(subparsers)
+            subparsers.choices[name].add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
+        else:
+            subparsers.add_parser(name, help=summary)
+    return parser
+
+
+def _module_of(command: str) -> ModuleType:
+    return import_module(f"{__package__}.{command}")
+
+
+def _show_traceback(args: argparse.Namespace) -> None:
+    if args.debug:
+        traceback.print_exc()
+
+
+def _fail(status: ExitStatus, message: str) -> ExitStatus:
+    print(f"conceptseg: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,104 @@
+"""What the arguments IMAGE|FOLDER|GLOB and --ref mean."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from conceptseg.data.samples import Reference
+from conceptseg.errors import InputError
+
+__all__ = ["IMAGE_SUFFIXES", "find_images", "parse_reference"]
+
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""What counts as a picture inside a folder; a file that is named outright may end in anything."""
+
+_FOUR_NUMBERS = re.compile(r"\s*-?[\d.]+\s*(,\s*-?[\d.]+\s*){3}")
+
+
+def find_images(arguments: Sequence[str], *, exclude: Path) -> list[Path]:
+    """The pictures that files, folders and patterns stand for, as absolute paths, each once.
+
+    Order is that of the arguments; what a folder or a pattern yields is sorted. Folders are searched at any depth, but
+    not hidden ones.
+
+    Args:
+        arguments: files, folders or glob patterns (`**` reaches any depth).
+        exclude: a folder whose content is never an input, even inside another one: the results.
+
+    Raises:
+        InputError: an argument stands for no picture at all.
+    """
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        images = [path for path in _expand(argument) if not path.is_relative_to(exclude.resolve())]
+        if not images:
+            raise InputError(f"{argument!r} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        found.update(dict.fromkeys(images))
+    return list(found)
+
+
+def parse_reference(text: str) -> Reference:
+    """A reference from `IMG`, `IMG@MASK` or `IMG@x1,y1,x2,y2`.
+
+    File names may hold "@": of all ways to split the text, the one with the longest existing image wins.
+
+    Raises:
+        InputError: no such image, no such mask, or a box that is none.
+    """
+    for cut in _cuts(text):
+        image, mark = text[:cut], text[cut + 1 :]
+        if not Path(image).is_file():
+            continue
+        if not mark:
+            return Reference(_absolute(image))
+        if Path(mark).is_file():
+            return Reference(_absolute(image), mask=_absolute(mark))
+        if _FOUR_NUMBERS.fullmatch(mark):
+            return _with_box(_absolute(image), mark, text)
+        raise InputError(f"--ref {text!r}: {mark!r} is neither a mask file nor a box x1,y1,x2,y2 in pixels.")
+    raise InputError(f"--ref {text!r}: there is no such image. Expected IMG, IMG@MASK or IMG@x1,y1,x2,y2.")
+
+
+def _cuts(text: str) -> Iterator[int]:
+    """Where the image's name may end, from the right: at the end of the text, then at every "@"."""
+    yield len(text)
+    yield from (index for index in range(len(text) - 1, 0, -1) if text[index] == "@")
+
+
+def _with_box(image: Path, numbers: str, text: str) -> Reference:
+    try:
+        x1, y1, x2, y2 = (float(number) for number in numbers.split(","))
+        return Reference(image, box=(x1, y1, x2, y2))
+    except ValueError as error:  # SampleError is one
+        raise InputError(f"--ref {text!r}: {error}") from error
+
+
+def _expand(argument: str) -> list[Path]:
+    path = Path(argument)
+    if path.is_dir():
+        inside = (found for found in path.rglob("*") if not _is_hidden(found.relative_to(path)))
+        return sorted(_absolute(found) for found in inside if _is_picture(found))
+    if path.is_file():
+        return [_absolute(path)]
+    if not glob.has_magic(argument):
+        raise InputError(f"There is no file or folder {argument!r}.")
+    return sorted(_absolute(found) for found in glob.glob(argument, recursive=True) if _is_picture(Path(found)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _absolute(path: str | Path) -> Path:
+    """The path made absolute, with the last component kept even if it is a link."""
+    path = Path(path)
+    return path.parent.resolve() / path.name

@@ -1,0 +1,160 @@
+"""`conceptseg segment`: a concept in images, folders or patterns; resumes, and one bad image never stops a folder."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conceptseg import __version__
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.entry import ExitStatus
+
+if TYPE_CHECKING:
+    from conceptseg.data import Reference
+    from conceptseg.inference import ConceptSegmenter, SegmentationResult
+    from conceptseg.interfaces.cli.ledger import Ledger
+
+__all__ = ["add_parser", "run"]
+
+_OUT = Path("conceptseg-out")
+_EPILOG = """\
+DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
+check, box, answer, timings), and request.json. The same command goes on where it was stopped and retries what failed.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("segment", description=__doc__, epilog=_EPILOG)
+    parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER|GLOB")
+    parser.add_argument("--concept", required=True, metavar="TEXT", help="what to segment, in words")
+    parser.add_argument(
+        "--ref",
+        action="append",
+        default=[],
+        metavar="IMG | IMG@MASK | IMG@x1,y1,x2,y2",
+        help="a picture of the concept, marked by a mask file or a box; may be repeated, the first one is used to "
+        "verify the rule",
+    )
+    parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
+    parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
+    parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at a time (default: 8)")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment all images that are not done yet, and say how it went.
+
+    Raises:
+        InputError: no images, a reference that cannot be used, or a results folder of another request.
+        CheckpointError: the model cannot be loaded.
+    """
+    from conceptseg.errors import InputError
+    from conceptseg.interfaces.cli.inputs import find_images, parse_reference
+    from conceptseg.interfaces.cli.ledger import Ledger
+
+    if not args.concept.strip():
+        raise InputError("--concept is blank: say in words what to segment.")
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
+    references = [parse_reference(text) for text in args.ref]
+    images = find_images(args.images, exclude=args.out)
+    ledger = Ledger(args.out, _request(args, references), overwrite=args.overwrite)
+    pending = [image for image in images if not ledger.is_done(image)]
+    tally = _Tally(total=len(images), kept=len(images) - len(pending))
+    if pending:
+        _segment_pending(load_segmenter(args), pending, references, args, ledger, tally)
+    for image, reason in tally.failed.items():
+        print(f"failed: {image}: {reason}", file=sys.stderr)
+    print(tally.summary(args.out))
+    return ExitStatus.SOME_FAILED if tally.failed else ExitStatus.DONE
+
+
+@dataclass
+class _Tally:
+    """How many images went which way."""
+
+    total: int
+    kept: int
+    routes: Counter[str] = field(default_factory=Counter)
+    failed: dict[Path, str] = field(default_factory=dict)
+    started: float = 0.0
+
+    def add(self, image: Path, result: SegmentationResult) -> None:
+        if result.error is not None or result.route is None:
+            self.failed[image] = result.error or "no result"
+        else:
+            self.routes[result.route.value] += 1
+
+    def summary(self, out: Path) -> str:
+        done = self.routes.total()
+        parts = [f"{done} masks ({self.routes['direct']} direct, {self.routes['reasoned']} reasoned)"]
+        parts += [f"{len(self.failed)} failed"] if self.failed else []
+        parts += [f"{self.kept} done before"] if self.kept else []
+        pace = f", {(time.perf_counter() - self.started) / done:.2f} s/image" if done else ""
+        return f"{self.total} images: {', '.join(parts)}{pace} → {out}"
+
+
+def _segment_pending(
+    segmenter: ConceptSegmenter,
+    pending: Sequence[Path],
+    references: Sequence[Reference],
+    args: argparse.Namespace,
+    ledger: Ledger,
+    tally: _Tally,
+) -> None:
+    from tqdm import tqdm
+
+    segmenter.build_mosaic(references)  # a bad reference is the request's fault: say so before anything is written
+    stems = ledger.begin(pending)
+    tally.started = time.perf_counter()
+    with tqdm(total=tally.total, initial=tally.kept, unit="image", disable=None) as bar:
+        for image, result in _results(segmenter, pending, references, args):
+            if result.error is None:
+                result.save_pictures(ledger.folder, stems[image])
+            ledger.append(image, stems[image], result.to_dict())
+            tally.add(image, result)
+            bar.set_postfix(failed=len(tally.failed), refresh=False)
+            bar.update()
+
+
+def _results(
+    segmenter: ConceptSegmenter, images: Sequence[Path], references: Sequence[Reference], args: argparse.Namespace
+) -> Iterator[tuple[Path, SegmentationResult]]:
+    results = segmenter.stream(images, args.concept, references, batch_size=args.batch_size, route=args.route)
+    return zip(images, results, strict=True)
+
+
+def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[str, Any]:
+    """All that decides an answer: a results folder holds the answers to one of these."""
+    model = Path(args.model)
+    return {
+        "concept": args.concept,
+        "references": [_describe(reference) for reference in references],
+        "model": str(model.resolve()) if model.is_dir() else args.model,
+        "sam": args.sam,
+        "route": args.route,
+        "seed": args.seed,
+        "conceptseg": __version__,
+    }
+
+
+def _describe(reference: Reference) -> dict[str, Any]:
+    """A reference by what its files hold, wherever they lie."""
+    return {
+        "image": _digest(reference.image),
+        "mask": None if reference.mask is None else _digest(reference.mask),
+        "box": None if reference.box is None else list(reference.box),
+    }
+
+
+def _digest(source: object) -> str:
+    return hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()
