@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import nn
+from torch import Tensor
 from transformers import (
     CLIPTextConfig,
     PreTrainedTokenizerFast,
@@ -106,7 +107,7 @@ def build_tokenizer(texts: Iterable[str], *, wrap: bool = False) -> PreTrainedTo
 
 
 def _build_reasoner(tokenizer: PreTrainedTokenizerFast) -> Reasoner:
-    token = tokenizer.convert_tokens_to_ids
+    token = _ids_of(tokenizer)
     config = Qwen2_5_VLConfig(
         vision_config={
             "depth": 6, "hidden_size": 192, "intermediate_size": 512, "num_heads": 6, "patch_size": _PATCH_PX,
@@ -128,7 +129,7 @@ def _build_reasoner(tokenizer: PreTrainedTokenizerFast) -> Reasoner:
         tie_word_embeddings=True,
     )  # fmt: skip
     mllm = Qwen2_5_VLForConditionalGeneration(config)
-    _smooth_numbers(mllm.get_input_embeddings(), tokenizer)
+    _smooth_numbers(cast(Tensor, mllm.get_input_embeddings().weight), tokenizer)
     side = FRAME_PX * FRAME_PX
     image_processor = Qwen2VLImageProcessorPil(
         patch_size=_PATCH_PX, merge_size=2, temporal_patch_size=2, size={"shortest_edge": side, "longest_edge": side}
@@ -142,7 +143,7 @@ def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, projection_dim=_PROMPT_WIDTH,
         num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu",
-        bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"), eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=_ids_of(tokenizer)("<|im_start|>"), eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     config = Sam3Config(
@@ -163,14 +164,17 @@ def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
         mask_decoder_config={"hidden_size": _PROMPT_WIDTH, "num_attention_heads": 4},
     )  # fmt: skip
     sam = Sam3Model(config)
-    _smooth_numbers(sam.text_encoder.get_input_embeddings(), tokenizer)
+    _smooth_numbers(cast(Tensor, sam.text_encoder.get_input_embeddings().weight), tokenizer)
     return PromptSegmenter(sam, tokenizer)
 
 
+def _ids_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], int]:
+    return lambda token: int(tokenizer.vocab[token])
+
+
 @torch.no_grad()
-def _smooth_numbers(embedding: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+def _smooth_numbers(weight: Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
     """Start coordinates as sines of their value, so that neighbours begin as neighbours."""
-    weight = embedding.weight
     numbers = torch.arange(FRAME_PX + 1)
     rows = torch.tensor(tokenizer.convert_tokens_to_ids([str(int(n)) for n in numbers]))
     half = weight.shape[1] // 2

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -37,8 +38,6 @@ class StageConfig:
     max_grad_norm: float = 1.0
     save_every_s: float = 120.0
     log_every_steps: int = 50
-    fast_modules: tuple[str, ...] = ()
-    fast_factor: float = 1.0
 
 
 @dataclass
@@ -118,16 +117,11 @@ def run_stage(
 
 
 def _optimizer(config: StageConfig, module: nn.Module) -> torch.optim.AdamW:
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    groups = []
-    for factor, fast in ((1.0, False), (config.fast_factor, True)):
-        chosen = [(n, p) for n, p in named if n.startswith(config.fast_modules or ("\0",)) == fast]
-        decayed = [p for _, p in chosen if p.ndim > 1]
-        plain = [p for _, p in chosen if p.ndim <= 1]
-        groups += [
-            {"params": decayed, "weight_decay": config.weight_decay, "factor": factor},
-            {"params": plain, "weight_decay": 0.0, "factor": factor},
-        ]
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
 
 
@@ -135,7 +129,7 @@ def _set_rate(config: StageConfig, optimizer: torch.optim.Optimizer, progress: _
     warm = min(1.0, (progress.step + 1) / config.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * progress.share(config.minutes)))
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * group["factor"] * warm * (0.02 + 0.98 * cosine)
+        group["lr"] = config.learning_rate * warm * (0.02 + 0.98 * cosine)
 
 
 def _log_numbers(config: StageConfig, progress: _Progress, numbers: dict[str, float], folder: Path) -> None:
@@ -160,11 +154,8 @@ def _save(
     config: StageConfig, module: nn.Module, optimizer: torch.optim.Optimizer, progress: _Progress, folder: Path
 ) -> None:
     tensors = {f"model.{key}": value.contiguous().clone() for key, value in module.state_dict().items()}
-    names = [
-        [name for name, q in module.named_parameters() if q is p][0]
-        for g in optimizer.param_groups
-        for p in g["params"]
-    ]
+    name_of = {parameter: name for name, parameter in module.named_parameters()}
+    names = [name_of[parameter] for group in optimizer.param_groups for parameter in group["params"]]
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{slot}.{names[index]}": value.clone() for slot, value in slots.items()}
     path = folder / f"{config.name}.safetensors"
@@ -186,8 +177,6 @@ def _restore(config: StageConfig, module: nn.Module, optimizer: torch.optim.Opti
             _, slot, name = key.split(".", 2)
             parameter = parameters[name]
             optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         note = json.loads(file.metadata()["progress"])
     _log.info("Stage %s resumes at step %d after %.1f minutes.", config.name, note["step"], note["seconds"] / 60)

@@ -72,6 +72,7 @@ class EpisodeData(Dataset[Episode]):
 def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> Episode:
     """The episode of a sample with its first `references` references."""
     loaded = load_sample(sample)
+    mask = np.asarray(loaded.mask)
     used = loaded.references[:references]
     mosaic = None
     if used:
@@ -79,13 +80,13 @@ def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> E
         mosaic = build_mosaic([r.image for r in used], boxes, canvas_px=data.frame_px)
     prompt = data.build_prompt(sample.concept, loaded.image, mosaic)
     frame_hw = (data.frame_px, data.frame_px)
-    box = box_from_mask(loaded.mask)
-    box = scale_box(box, loaded.mask.shape, frame_hw) if box else None
+    box = box_from_mask(mask)
+    box = scale_box(box, (mask.shape[0], mask.shape[1]), frame_hw) if box else None
     check = mosaic.boxes_xyxy[mosaic.proxy_index] if mosaic and mosaic.proxy_index is not None else None
-    coverage = [_coverage(loaded.mask, data.patches)]
+    coverage = [_coverage(mask, data.patches)]
     if mosaic:
         coverage.insert(0, _mosaic_coverage([r.mask for r in used], mosaic, data.patches))
-    return Episode(sample, prompt, ideal_response(sample, box, check, data.frame_px), loaded.mask, tuple(coverage))
+    return Episode(sample, prompt, ideal_response(sample, box, check, data.frame_px), mask, tuple(coverage))
 
 
 def _coverage(mask: Any, side: int) -> Float[np.ndarray, "side side"]:
@@ -124,6 +125,8 @@ class EpisodeLearner(nn.Module):
         self.coverage_head = nn.Linear(reasoner.hidden_size, _CELLS * _CELLS)
         tokenizer = reasoner.processor.tokenizer
         numbers = tokenizer.convert_tokens_to_ids([str(n) for n in range(frame_px + 1)])
+        self.number_ids: Tensor
+        self.soft_numbers: Tensor
         self.register_buffer("number_ids", torch.tensor(numbers), persistent=False)
         self.register_buffer("soft_numbers", _soft_numbers(frame_px + 1, blur_px), persistent=False)
 

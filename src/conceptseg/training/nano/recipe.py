@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
@@ -99,13 +99,21 @@ def train_nano(
 
 def assemble(recipe: NanoRecipe, folder: Path) -> ConceptSegModel:
     """The nano model with the weights of every stage that has left some in `folder`."""
-    names = ConceptWorld.names_of("train")
-    model = build_nano((*vocabulary_texts(), *WORDS), names, seed=recipe.seed)
+    model = build_nano(_texts(folder), ConceptWorld.names_of("train"), seed=recipe.seed)
     for path, part in _parts(model, folder):
         if path.exists():
             part.load_state_dict(load_file(path))
     model.reasoner.mllm.tie_weights()
     return model
+
+
+def _texts(folder: Path) -> list[str]:
+    """The texts that the tokenizers are made of: fixed when a run begins, so that a resumed run keeps its tokens."""
+    path = folder / "texts.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([*vocabulary_texts(), *WORDS], ensure_ascii=False), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _parts(model: ConceptSegModel, folder: Path) -> list[tuple[Path, Any]]:
@@ -137,12 +145,7 @@ def _run(stage: str, recipe: NanoRecipe, model: ConceptSegModel, folder: Path, u
         learner = VisionLearner(model.reasoner, len(data.classes))
     else:
         data = EpisodeData(model, world, seed=recipe.seed)
-        if stage == "reasoner":
-            learner = EpisodeLearner(model.reasoner, FRAME_PX)
-        else:
-            model.requires_grad_(False)
-            model.translation.requires_grad_(True)
-            learner = TranslationLearner(model)
+        learner = EpisodeLearner(model.reasoner, FRAME_PX) if stage == "reasoner" else TranslationLearner(model)
     learner.to(model.device)
     batches = endless_batches(data, size, recipe.workers)
     kept = "translation" if stage == "translation" else "reasoner"

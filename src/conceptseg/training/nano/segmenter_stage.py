@@ -8,16 +8,16 @@ for them by text alone, the segmenter learns to answer "not present", which send
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld, Scene
@@ -25,11 +25,14 @@ from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.training.losses import segmentation_loss, shrink_truth
 
-__all__ = ["SegmenterData", "SegmenterItem", "segmenter_batches", "segmenter_loss"]
+__all__ = ["SegmenterData", "SegmenterItem", "segmenter_loss"]
 
 PROMPTS_PER_IMAGE = 3
 _SCENE_SHARE = 0.6
 _PRESENCE_WEIGHT = 0.3
+
+_Question: TypeAlias = tuple[str, Bool[np.ndarray, "h w"] | None]
+"""A text and its mask; None where only presence (absence) is taught."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +65,10 @@ class SegmenterData(Dataset[SegmenterItem]):
 
     def _from_scene(self, scene: Scene, rng: np.random.Generator) -> SegmenterItem:
         names = sorted({thing.name for thing in scene.objects})
-        name = names[rng.integers(len(names))]
-        asked = [(name, scene.mask_of(name))]
+        name = names[int(rng.integers(len(names)))]
+        asked: list[_Question] = [(name, scene.mask_of(name))]
         asked.append((self._absent(names, rng), None) if rng.random() < 0.6 else _any_name(scene, names, rng))
-        thing = scene.objects[rng.integers(len(scene.objects))]
+        thing = scene.objects[int(rng.integers(len(scene.objects)))]
         if rng.random() < 0.5:
             asked.append((_region(scene.mask_of(thing.name), rng) + f" {thing.name}", scene.mask_of(thing.name)))
         else:
@@ -73,21 +76,22 @@ class SegmenterData(Dataset[SegmenterItem]):
         return _item(scene.image, asked)
 
     def _from_sample(self, sample: ConceptSample, rng: np.random.Generator) -> SegmenterItem:
+        image, mask = np.asarray(sample.image), np.asarray(sample.mask)
         answer = sample.answer or sample.concept
         is_named = answer in self.world.names
-        asked: list[tuple[str, Any]] = [(f"{_region(sample.mask, rng)} {answer}", sample.mask)]
-        asked.append((_region(sample.mask, rng), sample.mask) if sample.level != "CR" else asked[0])
+        asked: list[_Question] = [(f"{_region(mask, rng)} {answer}", mask)]
+        asked.append((_region(mask, rng), mask) if sample.level != "CR" else asked[0])
         unknown = sample.concept if sample.level != "CI" and rng.random() < 0.6 else self._absent([answer], rng)
-        asked.append((answer, sample.mask) if is_named and sample.level == "CI" else (unknown, None))
-        return _item(sample.image, asked)
+        asked.append((answer, mask) if is_named and sample.level == "CI" else (unknown, None))
+        return _item(image, asked)
 
     def _absent(self, present: Sequence[str], rng: np.random.Generator) -> str:
         names = [name for name in self.world.names if name not in present]
-        return names[rng.integers(len(names))]
+        return names[int(rng.integers(len(names)))]
 
 
-def _any_name(scene: Scene, names: Sequence[str], rng: np.random.Generator) -> tuple[str, Any]:
-    name = names[rng.integers(len(names))]
+def _any_name(scene: Scene, names: Sequence[str], rng: np.random.Generator) -> _Question:
+    name = names[int(rng.integers(len(names)))]
     return name, scene.mask_of(name)
 
 
@@ -104,7 +108,7 @@ def _box_text(box_xyxy: BoxXYXY) -> str:
     return "[" + ", ".join(str(round(value)) for value in box_xyxy) + "]"
 
 
-def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[tuple[str, Any]]) -> SegmenterItem:
+def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[_Question]) -> SegmenterItem:
     empty = np.zeros(image.shape[:2], dtype=bool)
     return SegmenterItem(
         image=image,
@@ -113,16 +117,6 @@ def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[tuple[str, Any]]) -
         present=np.array([mask is not None and bool(mask.any()) for _, mask in asked]),
         has_mask=np.array([mask is not None for _, mask in asked]),
     )
-
-
-def segmenter_batches(data: SegmenterData, batch_size: int, workers: int) -> Callable[[int], Iterator[Any]]:
-    """Batches from a given step on, always the same ones."""
-
-    def from_step(step: int) -> Iterator[Any]:
-        indices = range(step * batch_size, len(data))
-        return iter(DataLoader(data, batch_size, sampler=indices, num_workers=workers, collate_fn=list))
-
-    return from_step
 
 
 def segmenter_loss(segmenter: PromptSegmenter, items: Sequence[SegmenterItem]) -> tuple[Tensor, dict[str, float], int]:

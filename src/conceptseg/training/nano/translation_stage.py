@@ -25,8 +25,10 @@ class TranslationLearner(nn.Module):
 
     def __init__(self, model: ConceptSegModel) -> None:
         super().__init__()
+        model.eval().requires_grad_(False)
         self.translation = model.translation
-        self._model = [model.eval()]
+        self.requires_grad_(True)
+        self._model = [model]  # in a list, so that the frozen parts are not registered
 
     def loss(self, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float], int]:
         """L_seg (Eq. 5) of a batch through the frozen segmenter."""
