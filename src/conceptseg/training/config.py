@@ -1,0 +1,347 @@
+"""What a training run is: typed, frozen configuration objects for both stages. Loads no torch.
+
+Defaults are the paper's Table 7 (a) for the warm-up and (b) for Meta-GRPO; fields say where the paper is silent. Files
+and command lines become these objects in `conceptseg.training.config_reading`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from conceptseg.errors import ConfigError
+from conceptseg.training.rewards import WithoutProxy
+
+__all__ = [
+    "CheckpointSection",
+    "DataSection",
+    "LogSection",
+    "LoraSection",
+    "MetaGRPOConfig",
+    "ModelSection",
+    "PolicySection",
+    "ReferenceSection",
+    "ResponseSection",
+    "RewardSection",
+    "SegmentationSection",
+    "Stage",
+    "TrainingConfig",
+    "VllmSection",
+    "WarmupConfig",
+    "WorldSection",
+]
+
+Stage: TypeAlias = Literal["warmup", "meta-grpo"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelSection(_Section):
+    """What is trained."""
+
+    checkpoint: str = "nano"
+    """The bundled `nano`, a checkpoint folder, or a hub id; not read when `mllm` and `sam` are given."""
+    mllm: str | None = None
+    """Folder or hub id of a Qwen2.5-VL, to start with a fresh concept translation; goes with `sam`."""
+    sam: str | None = None
+    """Folder or hub id of a SAM 3; goes with `mllm`."""
+    concept_tokens: int | None = Field(default=None, gt=0)
+    """L2. None keeps the checkpoint's number (8 when fresh); another number means a fresh translation."""
+    fresh_translation: bool = False
+    """Forget the checkpoint's concept translation and start it anew."""
+    template: str | None = None
+    """Prompt template, instead of the checkpoint's; "direct" asks for no rule and no check."""
+    device: str = "auto"
+    """Where a single process trains; under `accelerate launch` each process has its own."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the MLLM's weights; "auto" is float32 on a CPU, bfloat16 elsewhere. SAM 3 and the CTM stay in float32."""
+
+    @model_validator(mode="after")
+    def _both_parts_or_none(self) -> ModelSection:
+        if (self.mllm is None) != (self.sam is None):
+            raise ValueError("mllm and sam go together: give both, or a checkpoint instead")
+        return self
+
+
+class WorldSection(_Section):
+    """ConceptWorld samples, made while training."""
+
+    tasks: tuple[str, ...] | Literal["all", "trained"] = "trained"
+    """Leaf tasks; "trained" are those of the paper's training set and what stands in for SAM 3's pretraining."""
+    split: str = "train"
+    count: int = Field(default=10_000, gt=0)
+    """Samples of one epoch."""
+    first: int = Field(default=0, ge=0)
+    """Index of the first sample, e.g. to hold some out."""
+    seed: int = 0
+    """Another seed is another world."""
+
+
+class ReferenceSection(_Section):
+    """Which references a sample is shown with; they depend on (seed, sample id) alone, never on order."""
+
+    count: int = Field(default=4, ge=0)
+    """How many, at most; 4 make the paper's 2×2 mosaic, 1 its 1×1. Context-reasoning samples keep their own."""
+    from_others: bool = True
+    """Draw from other samples of the same task and concept where a sample has none of its own."""
+    withhold_proxy: bool = True
+    """Withhold one reference's box for verification (§3.2); needs two references."""
+    seed: int | None = None
+    """Of the draw; None takes the run's seed."""
+
+
+class DataSection(_Section):
+    """What is learned from: folders of samples, ConceptWorld, or both."""
+
+    folders: tuple[Path, ...] = ()
+    """Folders with `samples.jsonl`."""
+    split: str | None = None
+    """Only samples of this split of the folders."""
+    world: WorldSection | None = None
+    limit: int | None = Field(default=None, gt=0)
+    """Keep this many samples, chosen by the run's seed."""
+    held_out: int = Field(default=0, ge=0)
+    """Samples set aside before training; rewards and loss are measured on them."""
+    references: ReferenceSection = ReferenceSection()
+    on_bad_sample: Literal["stop", "skip"] = "stop"
+    """Whether a sample that cannot be used ends the run before it starts, or is listed and left out."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> DataSection:
+        if not self.folders and self.world is None:
+            raise ValueError("give folders, world, or both")
+        return self
+
+
+class CheckpointSection(_Section):
+    """What is kept of a run."""
+
+    every: int = Field(default=200, gt=0)
+    """Updates between checkpoints."""
+    keep: int = Field(default=3, gt=0)
+    """How many to keep, the newest."""
+
+
+class LogSection(_Section):
+    """What is said of a run."""
+
+    every: int = Field(default=10, gt=0)
+    """Updates between two lines."""
+    to: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    evaluate_every: int | None = Field(default=None, gt=0)
+    """Updates between measurements on the held-out samples; None measures before and after."""
+    watched: int = Field(default=4, ge=0)
+    """Samples whose masks and responses are recorded over time, for the contact sheet."""
+
+
+class _RunConfig(_Section):
+    """What both stages have in common."""
+
+    out: Path
+    """The run's folder: checkpoints, logs, curves, and at the end `model/`."""
+    model: ModelSection = ModelSection()
+    data: DataSection
+    seed: int = 42
+    epochs: float = Field(gt=0)
+    max_steps: int | None = Field(default=None, gt=0)
+    """Updates; goes before `epochs`."""
+    batch_size: int = Field(gt=0)
+    """Of one update, over all processes and accumulation steps."""
+    per_device_batch_size: int = Field(gt=0)
+    """How many at a time on one device."""
+    learning_rate: float = Field(gt=0)
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = Field(default=0, ge=0)
+    """Updates over which the learning rate rises; the paper names none."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's; the paper gives none."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """0 does not clip; the paper says nothing."""
+    bf16: bool | None = None
+    """Autocast to bfloat16; None does so wherever the device can, except on a CPU."""
+    workers: int = Field(default=0, ge=0)
+    """Processes a device that prepare samples."""
+    max_prompt_tokens: int = Field(default=2048, gt=0)
+    """Longest prompt (Table 7); a longer one is an error, since to cut it would cut pictures."""
+    checkpoints: CheckpointSection = CheckpointSection()
+    log: LogSection = LogSection()
+
+    def accumulation_steps(self, processes: int) -> int:
+        """Micro-batches of one update.
+
+        Raises:
+            ConfigError: `batch_size` is not a multiple of `per_device_batch_size` × processes.
+        """
+        at_once = self.per_device_batch_size * processes
+        if self.batch_size % at_once:
+            raise ConfigError(
+                f"batch_size {self.batch_size} is not a multiple of per_device_batch_size {self.per_device_batch_size} "
+                f"× {processes} process(es): set batch_size={-(-self.batch_size // at_once) * at_once}, or another "
+                "per_device_batch_size."
+            )
+        return self.batch_size // at_once
+
+    def update_steps(self, samples: int) -> int:
+        """Updates of the whole run over `samples` training samples."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return max(1, -(-int(self.epochs * samples) // self._samples_per_update()))
+
+    def _samples_per_update(self) -> int:
+        return self.batch_size
+
+
+class ResponseSection(_Section):
+    """The responses whose hidden states the concept translation reads while it warms up."""
+
+    source: Literal["true_boxes", "generated", "template"] = "true_boxes"
+    """Written by the frozen MLLM with its boxes replaced by the true ones; as written; or a bare template, the
+    released code's way, which needs no generation. The paper says only that the MLLM is frozen."""
+    max_new_tokens: int = Field(default=768, gt=0)
+    """Longest response (Table 7)."""
+    batch_size: int = Field(default=8, gt=0)
+    """Prompts at a time when responses are generated and read."""
+    cache: Path | None = None
+    """Where hidden states are kept from run to run; None is `states/` in the run's folder."""
+
+
+class WarmupConfig(_RunConfig):
+    """Stage I (§3.4, Table 7a): the concept translation learns between frozen models."""
+
+    stage: Literal["warmup"] = "warmup"
+    trains: Literal["translation", "responses"] = "translation"
+    """"translation" is the paper's stage I. "responses" teaches the MLLM the responses themselves, boxes and all, by
+    cross-entropy, and no CTM: row "+ MLLM (SFT)" of Table 4(a)."""
+    epochs: float = Field(default=20, gt=0)
+    batch_size: int = Field(default=128, gt=0)
+    per_device_batch_size: int = Field(default=16, gt=0)
+    learning_rate: float = Field(default=3e-5, gt=0)
+    responses: ResponseSection = ResponseSection()
+    pixel_loss: Literal["focal", "bce"] = "focal"
+    """Beside dice (Eq. 5); "bce" is the released code's."""
+
+
+class RewardSection(_Section):
+    """Weights of the reward's terms (Eq. 6); 0 leaves a term out."""
+
+    format: float = Field(default=1.0, ge=0)
+    mask: float = Field(default=1.0, ge=0)
+    meta: float = Field(default=1.0, ge=0)
+    box: float = Field(default=0.0, ge=0)
+    """IoU of the target's box alone; stands in for `meta` in the ablation without meta reward."""
+    check: float = Field(default=0.0, ge=0)
+    without_proxy: WithoutProxy = "box"
+    """R_meta where no box was withheld; "box_squared" is the released code's."""
+    inclusive_boxes: bool = False
+    """Count both corners of a box as covered, as the released code does."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The terms in use, by name."""
+        parts = {"format": self.format, "mask": self.mask, "meta": self.meta, "box": self.box, "check": self.check}
+        return {name: weight for name, weight in parts.items() if weight > 0}
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> RewardSection:
+        if not self.weights:
+            raise ValueError("at least one term of the reward needs a weight above 0")
+        return self
+
+
+class SegmentationSection(_Section):
+    """L_seg in the objective of stage II (Eq. 8)."""
+
+    weight: float = Field(default=1.0, ge=0)
+    """1 is Eq. 8; the released code has 0.01."""
+    detach_states: bool = False
+    """Keep the loss from reaching the MLLM, as the released code does; Eq. 8 optimises both jointly."""
+    pixel_loss: Literal["focal", "bce"] = "focal"
+
+
+class LoraSection(_Section):
+    """Adapters instead of all of the MLLM's weights."""
+
+    rank: int = Field(default=64, gt=0)
+    alpha: float = Field(default=128.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers of the language model."""
+
+
+class PolicySection(_Section):
+    """Which parameters learn; the paper's are all of the MLLM and the CTM (Table 7b)."""
+
+    mllm: Literal["full", "lora"] = "full"
+    vision: bool = True
+    """Whether the vision tower learns too; never with LoRA."""
+    translation: bool = True
+    """Whether the concept translation learns; False freezes it."""
+    lora: LoraSection = LoraSection()
+    gradient_checkpointing: bool = False
+    """Trade time for memory; needed at 7B."""
+
+
+class VllmSection(_Section):
+    """Roll out with vLLM; limits are in docs/training.md."""
+
+    use: bool = False
+    mode: Literal["colocate", "server"] = "colocate"
+    memory_share: float = Field(default=0.3, gt=0, lt=1)
+    """Of a GPU, when colocated."""
+    host: str = "localhost"
+    port: int = 8000
+
+
+class MetaGRPOConfig(_RunConfig):
+    """Stage II (§3.2, §3.4, Table 7b): the MLLM learns to induce, verify and apply rules; the CTM learns on."""
+
+    stage: Literal["meta-grpo"] = "meta-grpo"
+    epochs: float = Field(default=2, gt=0)
+    batch_size: int = Field(default=64, gt=0)
+    """Responses of one update (64 are 8 prompts with groups of 8); the paper does not say which of the two it counts,
+    TRL counts responses."""
+    per_device_batch_size: int = Field(default=8, gt=0)
+    learning_rate: float = Field(default=1e-6, gt=0)
+    group_size: int = Field(default=8, gt=1)
+    """G, responses to one prompt."""
+    beta: float = Field(default=0.04, ge=0)
+    """Weight of the KL term."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the rollouts; the paper gives none."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_completion_tokens: int = Field(default=768, gt=0)
+    reward: RewardSection = RewardSection()
+    segmentation: SegmentationSection = SegmentationSection()
+    policy: PolicySection = PolicySection()
+    vllm: VllmSection = VllmSection()
+
+    def _samples_per_update(self) -> int:
+        return self.batch_size // self.group_size
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether SAM 3 and the CTM take part: for the mask reward or the segmentation loss."""
+        return self.reward.mask > 0 or self.segmentation.weight > 0
+
+    @model_validator(mode="after")
+    def _groups_fill_batches(self) -> MetaGRPOConfig:
+        if self.batch_size % self.group_size:
+            raise ValueError(
+                f"batch_size counts responses and must be a multiple of group_size {self.group_size}, "
+                f"got {self.batch_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_leave_the_vision_tower(self) -> MetaGRPOConfig:
+        if self.vllm.use and self.policy.mllm == "lora":
+            raise ValueError("vllm.use with policy.mllm=lora is not supported: merge the adapter first, or train fully")
+        return self
+
+
+TrainingConfig: TypeAlias = WarmupConfig | MetaGRPOConfig
+"""Either stage's configuration."""
