@@ -30,7 +30,7 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "doctor": "what this machine has and lacks",
     }
 )
-"""Command → its line in `conceptseg --help`; `conceptseg NAME` is run by the module `conceptseg.interfaces.cli.NAME`."""
+"""Command → its line in `conceptseg --help`; `conceptseg NAME` is run by the module of that name in this package."""
 
 
 class ExitStatus(IntEnum):

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _add_world_arguments(parser: argparse.ArgumentParser, *, count: int) -> None:
     parser.add_argument("--task", default="all", metavar="T", help="leaf tasks, separated by commas; default: all")
-    parser.add_argument("--split", default="train", metavar="S", help="train (default), seen-test or unseen-test")
+    parser.add_argument("--split", default="train", metavar="S", help="train (default), seen_test or unseen_test")
     parser.add_argument("--count", type=int, default=count, metavar="N", help=f"samples a task (default: {count})")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another world (default: 0)")
     parser.add_argument("--size", type=int, default=168, metavar="PX", help="side of the pictures (default: 168)")
