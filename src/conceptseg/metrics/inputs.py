@@ -87,7 +87,7 @@ def _resized(array: Shaped[np.ndarray, "h w"], side_px: int) -> Shaped[np.ndarra
     if array.shape == (side_px, side_px):
         return array
     rows, columns = ((np.arange(side_px) * 2 + 1) * length // (2 * side_px) for length in array.shape)
-    return array[rows][:, columns]
+    return np.ascontiguousarray(array[rows][:, columns])
 
 
 def _prediction_values(array: Shaped[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | Float[np.ndarray, "h w"]:

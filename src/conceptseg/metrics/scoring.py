@@ -69,7 +69,7 @@ def score(
 
     Returns:
         `METRICS` by name, as fractions: the paper prints them × 100. All lie in 0..1, except that the S-measure of
-        `paper` falls slightly below 0 for a reversed structure, as the original does.
+        `paper`, as in the original, falls below 0 for a reversed structure and may exceed 1 by 1e-5.
 
     Raises:
         InputError: not two-dimensional, shapes differ, values out of range, unknown protocol or `ignore_as`, or

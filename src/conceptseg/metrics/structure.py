@@ -20,12 +20,13 @@ __all__ = ["s_measure"]
 
 
 def s_measure(pair: Pair, protocol: Protocol) -> float:
-    """The S-measure, at most 1 and a number for every input; an empty part of the image weighs nothing.
+    """The S-measure, mostly in [0, 1], and a number for every input: an empty part of the image weighs nothing.
 
     Pixels that do not count are left out of every mean, variance and area. A truth without foreground gives the
     share of the prediction that is background, one without background the share that is foreground. The `paper`
-    protocol has a larger epsilon, which costs small objects (a perfect disc of radius 5 px scores 0.5), and lets a
-    reversed structure score below 0; `native` clamps at 0.
+    protocol has a larger epsilon, which costs small objects (a perfect disc of radius 5 px scores 0.5), takes its
+    variances over N but its covariance over N - 1, so that a perfect part may exceed 1 by 1 / N, and lets a reversed
+    structure score below 0; `native` clamps at 0.
     """
     count, foreground = pair.count, int(np.count_nonzero(pair.truth))
     if foreground in (0, count):

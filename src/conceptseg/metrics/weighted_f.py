@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import correlate1d
 
 from conceptseg.metrics.inputs import Pair
-from conceptseg.metrics.nearest import bounding_window, dilate_box, nearest_foreground
+from conceptseg.metrics.nearest import REACH_PX, bounding_window, dilate_box, nearest_foreground
 from conceptseg.metrics.protocols import Protocol
 
 __all__ = ["weighted_f"]
@@ -47,39 +47,43 @@ def _weighted_errors(pair: Pair, integer: bool) -> tuple[float, float]:
     """The sums of the weighted errors inside and outside the foreground."""
     error = pair.error()
     wrong = error if pair.is_binary else error > 0
-    missed = wrong & pair.truth
-    spurious = wrong & ~pair.truth
+    if not wrong.any():
+        return 0.0, 0.0
+    window = bounding_window(wrong, margin_px=_RADIUS_PX + REACH_PX)
+    truth, error = pair.truth[window], np.array(error[window], dtype=np.float64, order="C")  # flat views below
+    missed, spurious = wrong[window] & truth, wrong[window] & ~truth
     # smoothing around a missed pixel looks at background, where the error of the nearest foreground pixel stands in
-    asked = spurious | (dilate_box(missed, _RADIUS_PX) & ~pair.truth)
-    rows, columns = np.nonzero(asked)
-    values = error.astype(np.float64)
-    outside = 0.0
-    if len(rows):
-        nearest = nearest_foreground(pair.truth, rows, columns)
-        outside = float(np.sum(values[rows, columns] * (2 - np.exp2(-nearest.distance_px / _HALVING_PX))))
-        values[rows, columns] = values[nearest.rows, nearest.columns]
-    return _smoothed_sum(values, missed, integer), outside
+    asked = spurious | (dilate_box(missed, _RADIUS_PX) & ~truth)
+    nearest = nearest_foreground(pair.truth, window, asked)
+    weights = 2 - np.exp2(-np.sqrt(nearest.squared_px) / _HALVING_PX)
+    outside = float(error.ravel()[nearest.queries] @ weights)
+    near = nearest.squared_px <= REACH_PX**2
+    error.ravel()[nearest.queries[near]] = error.ravel()[nearest.pixels[near]]
+    return _smoothed_sum(error, missed, integer), outside
 
 
-def _smoothed_sum(values: Float[np.ndarray, "h w"], missed: Bool[np.ndarray, "h w"], integer: bool) -> float:
-    """The sum over missed pixels of the smaller of their own and their neighbourhood's average error."""
-    rows, columns = np.nonzero(missed)
-    if not len(rows):
+def _smoothed_sum(
+    error: Float[np.ndarray, "rows columns"], missed: Bool[np.ndarray, "rows columns"], integer: bool
+) -> float:
+    """The sum over missed pixels of the smaller of their own error and their neighbourhood's average."""
+    pixels = np.flatnonzero(missed)
+    if not len(pixels):
         return 0.0
-    window = bounding_window(rows, columns, values.shape, margin_px=_RADIUS_PX)
-    smooth = _smoothed_at(values[window], rows - window[0].start, columns - window[1].start)
+    smooth = _smoothed_at(error, pixels)
     if integer:
         smooth = np.floor(smooth + 1e-9)  # a whole neighbourhood of ones may sum to a hair below 1
-    return float(np.sum(np.minimum(smooth, values[rows, columns])))
+    return float(np.sum(np.minimum(smooth, error.ravel()[pixels])))
 
 
 def _smoothed_at(
-    values: Float[np.ndarray, "h w"], rows: Int[np.ndarray, " points"], columns: Int[np.ndarray, " points"]
-) -> Float[np.ndarray, " points"]:
-    """The 7 × 7 Gaussian average, zeros beyond the border; the kernel is separable."""
+    error: Float[np.ndarray, "rows columns"], pixels: Int[np.ndarray, " pixels"]
+) -> Float[np.ndarray, " pixels"]:
+    """The 7 × 7 Gaussian average at some pixels, numbered row by row; zeros beyond the border."""
     offsets = np.arange(-_RADIUS_PX, _RADIUS_PX + 1)
     kernel = np.exp(-(offsets**2) / (2 * _SIGMA_PX**2))
     kernel /= kernel.sum()
-    for axis in (0, 1):
-        values = correlate1d(values, kernel, axis=axis, mode="constant")
-    return values[rows, columns]
+    # the kernel is separable: down the columns everywhere, along the rows only where asked
+    vertical = correlate1d(error, kernel, axis=0, mode="constant")
+    padded = np.pad(vertical, ((0, 0), (_RADIUS_PX, _RADIUS_PX))).ravel()
+    first = pixels + pixels // error.shape[1] * (2 * _RADIUS_PX)
+    return sum(weight * padded.take(first + step) for step, weight in enumerate(kernel))
