@@ -22,7 +22,7 @@ def mosaic_of(count: int, *, boxes: bool = True, proxy: bool = True) -> Mosaic:
 
 
 def test_the_templates_are_those_documented():
-    assert template_names() == ("compact", "direct", "paper")
+    assert template_names() == ("compact", "direct", "paper", "released")
 
 
 @pytest.mark.parametrize("template", template_names())
@@ -48,6 +48,7 @@ def tags(prompt: str) -> list[str]:
 )
 def test_only_what_can_be_answered_is_asked_for(mosaic: Mosaic | None, paper: list[str], direct: list[str]):
     assert tags(render_prompt("cat", mosaic, template="paper")) == paper
+    assert tags(render_prompt("cat", mosaic, template="released")) == paper
     assert tags(render_prompt("cat", mosaic, template="direct")) == direct
 
 
@@ -92,5 +93,5 @@ def test_an_empty_concept_is_refused(concept: str):
 
 @pytest.mark.parametrize("template", ["papper", "", "..", "paper/../direct"])
 def test_an_unknown_template_is_refused_with_the_known_ones(template: str):
-    with pytest.raises(InputError, match="Known templates: compact, direct, paper"):
+    with pytest.raises(InputError, match="Known templates: compact, direct, paper, released"):
         render_prompt("cat", None, template=template)

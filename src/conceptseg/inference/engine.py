@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +22,14 @@ from conceptseg.images import describe_source, load_image
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
 from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.models.segmenter import ImageFeatures, upsample_logits
+from conceptseg.models.memory import explain_out_of_memory
+from conceptseg.models.reasoner import Generation
+from conceptseg.models.segmenter import ImageFeatures, SegmentationLogits, upsample_logits
 from conceptseg.protocol import Mosaic, Response, build_mosaic, parse_response
 
 __all__ = ["ConceptSegmenter", "Query"]
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +70,14 @@ class ConceptSegmenter:
     def from_pretrained(cls, source: str | Path = "nano", *, device: str = "auto", **options: Any) -> ConceptSegmenter:
         """A segmenter from a checkpoint: the bundled `nano`, a folder, or a hub id.
 
+        The MLLM is read when the first image needs it (`lazy=False` reads it now).
+
         Args:
-            source: see `conceptseg.models.loading.load_model`, which also takes the other options.
+            source: see `conceptseg.models.checkpoints` for what it may be.
             device: "auto" (CUDA, else Apple's MPS, else CPU), or a torch device.
+            options: more of `conceptseg.models.loading.LoadOptions`, e.g. `sam`, `dtype`, `bits`, `device_map`.
         """
-        return cls(ConceptSegModel.from_pretrained(source, device=device, **options))
+        return cls(ConceptSegModel.from_pretrained(source, device=device, **({"lazy": True} | options)))
 
     def __call__(
         self,
@@ -110,14 +117,42 @@ class ConceptSegmenter:
 
         The references are laid out once. Arguments and errors as for a single image, otherwise.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}.")
         mosaic = self.build_mosaic(references)
-        pending = iter(images)
-        while chunk := list(islice(pending, batch_size)):
+        for chunk in _chunks(images, batch_size):
             loaded = [self._load(image, concept, mosaic) for image in chunk]
             done = iter(self.segment_batch([q for q in loaded if isinstance(q, Query)], route=route))
             yield from (next(done) if isinstance(entry, Query) else entry for entry in loaded)
+
+    def stream_in_two_passes(
+        self,
+        images: Sequence[ImageSource],
+        concept: str,
+        references: Sequence[Reference] = (),
+        *,
+        batch_size: int = 8,
+        route: str | RouteChoice = RouteChoice.AUTO,
+    ) -> Iterator[tuple[int, SegmentationResult]]:
+        """SAM 3 over all images, then the MLLM over those it was not sure of, as (index in `images`, result).
+
+        For a model that was loaded lazily on a small machine: the MLLM comes into memory only if something is left for
+        it, and goes when that is done. What is left is read and encoded twice. Arguments and errors as for `stream`.
+        """
+        choice = RouteChoice.of(route)
+        mosaic = self.build_mosaic(references)
+        presence: dict[int, float | None] = {}
+        for chunk in _chunks(range(len(images)), batch_size):
+            for index, result in zip(
+                chunk, self._screen_images([images[i] for i in chunk], concept, choice), strict=True
+            ):
+                if result.route or result.error:
+                    yield index, result
+                else:
+                    presence[index] = result.presence
+        for chunk in _chunks(list(presence), batch_size):
+            queries = [Query(load_image(images[i]), concept, mosaic, describe_source(images[i])) for i in chunk]
+            for index, result in zip(chunk, self.segment_batch(queries, route=RouteChoice.REASON), strict=True):
+                yield index, replace(result, presence=presence[index])
+        self.model.reasoner.release()
 
     def build_mosaic(self, references: Sequence[Reference]) -> Mosaic | None:
         """References as the model will see them, or None without any; the last set is remembered."""
@@ -138,14 +173,32 @@ class ConceptSegmenter:
         choice = RouteChoice.of(route)
         everyone = list(range(len(queries)))
         clock = _Clock()
-        features = self._encode(queries, clock)
-        screening = self._screen(queries, features, choice, clock)
-        direct = [i for i in everyone if screening.accepts(i, queries[i].concept, choice)]
-        reasoned = [i for i in everyone if i not in direct]
-        results = {i: _direct_result(queries[i], screening, i) for i in direct}
-        for index, answered in zip(reasoned, self._reason(queries, features, reasoned, clock), strict=True):
-            results[index] = replace(answered, presence=screening.presence.get(index))
+        with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
+            features = self._encode(queries, clock)
+            screening = self._screen(queries, features, choice, clock)
+            direct = [i for i in everyone if screening.accepts(i, queries[i].concept, choice)]
+            reasoned = [i for i in everyone if i not in direct]
+            results = {i: _direct_result(queries[i], screening, i) for i in direct}
+            for index, answered in zip(reasoned, self._reason(queries, features, reasoned, clock), strict=True):
+                results[index] = replace(answered, presence=screening.presence.get(index))
         return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
+
+    @torch.no_grad()
+    def _screen_images(
+        self, images: Sequence[ImageSource], concept: str, choice: RouteChoice
+    ) -> list[SegmentationResult]:
+        """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
+        loaded = [self._load(image, concept, None) for image in images]
+        queries = [entry for entry in loaded if isinstance(entry, Query)]
+        clock = _Clock()
+        screening = self._screen(queries, self._encode(queries, clock), choice, clock)
+        results = iter(
+            replace(_direct_result(query, screening, i), timings=clock.seconds[i])
+            if screening.accepts(i, concept, choice)
+            else SegmentationResult(concept, query.source, presence=screening.presence.get(i))
+            for i, query in enumerate(queries)
+        )
+        return [next(results) if isinstance(entry, Query) else entry for entry in loaded]
 
     def _encode(self, queries: Sequence[Query], clock: _Clock) -> ImageFeatures | None:
         if not queries:
@@ -184,13 +237,28 @@ class ConceptSegmenter:
         responses = [self._read(text, query) for text, query in zip(generation.texts, asked, strict=True)]
         answers = [response.answer or query.concept for response, query in zip(responses, asked, strict=True)]
         clock.lap("reason", indices)
-        prompt = model.translate(generation.hidden_states, generation.mask, answers)
-        logits = model.segmenter.decode(features.select(indices), prompt)
+        logits = self._draw(features.select(indices), generation, responses, answers)
         clock.lap("decode", indices)
         return [
             self._reasoned_result(query, response, answer, semantic)
             for query, response, answer, semantic in zip(asked, responses, answers, logits.semantic, strict=True)
         ]
+
+    def _draw(
+        self,
+        features: ImageFeatures,
+        generation: Generation,
+        responses: Sequence[Response],
+        answers: Sequence[str],
+    ) -> SegmentationLogits:
+        """Masks from the responses' hidden states (Eq. 4), or from their boxes where nothing translates those."""
+        model = self.model
+        if model.translation is not None:
+            prompt = model.translate(generation.hidden_states, generation.mask, answers)
+            return model.segmenter.decode(features, prompt)
+        frame_hw = (model.config.protocol.frame_px,) * 2
+        boxes = [_visible(r.box and scale_box(r.box, frame_hw, (1, 1)), (1, 1)) for r in responses]
+        return model.segmenter.decode_box(features, boxes, answers)
 
     def _read(self, text: str, query: Query) -> Response:
         has_proxy = query.mosaic is not None and query.mosaic.proxy_index is not None
@@ -202,7 +270,6 @@ class ConceptSegmenter:
         image, mosaic = query.image, query.mosaic
         size_hw = (image.height, image.width)
         frame_hw = (self.model.config.protocol.frame_px,) * 2
-        note = () if response.answer else ("The response named no answer; SAM 3 was given the concept's own words.",)
         return SegmentationResult(
             concept=query.concept,
             source=query.source,
@@ -214,8 +281,15 @@ class ConceptSegmenter:
             box=_visible(response.box and scale_box(response.box, frame_hw, size_hw), size_hw),
             check_iou=_check_iou(response, mosaic),
             answer=answer,
-            notes=note,
+            notes=self._notes(response),
         )
+
+    def _notes(self, response: Response) -> tuple[str, ...]:
+        notes = [] if response.answer else ["The response named no answer; SAM 3 was given the concept's own words."]
+        if self.model.translation is None:
+            given = "the box" if response.box else "words alone, for the response had no box"
+            notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
+        return tuple(notes)
 
     def _load(self, image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
         source = _source_of(image)
@@ -253,6 +327,14 @@ def _direct_result(query: Query, screening: _Screening, index: int) -> Segmentat
 
 def _source_of(image: ImageSource) -> str:
     return str(image) if isinstance(image, (str, Path)) else describe_source(image)
+
+
+def _chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    if size < 1:
+        raise InputError(f"batch_size must be at least 1, got {size}.")
+    pending = iter(items)
+    while chunk := list(islice(pending, size)):
+        yield chunk
 
 
 def _mask_of(semantic: torch.Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

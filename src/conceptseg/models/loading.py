@@ -1,28 +1,108 @@
-"""Finding and loading checkpoints: one call for every kind."""
+"""Reading checkpoints of every kind: one call from a name to the parts of a model, and the choices it takes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Sam3Model
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoTokenizer, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration, Sam3Model
+from transformers.utils import logging
 
-from conceptseg.errors import CheckpointError, InputError, ResourceError
-from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel, load_translation
-from conceptseg.models.processing import load_reasoner_processor
+from conceptseg.errors import CheckpointError, InputError, MissingExtraError, ResourceError
+from conceptseg.models.checkpoints import BUNDLED, Checkpoint, Layout, bundled_folder, open_checkpoint
+from conceptseg.models.config import CTM_FILE, ConceptSegConfig
+from conceptseg.models.hub import Hub
+from conceptseg.models.memory import check_memory, explain_out_of_memory, required_memory
+from conceptseg.models.processing import ReasonerProcessor, load_reasoner_processor
 from conceptseg.models.reasoner import Reasoner
+from conceptseg.models.released_layout import translation_name
 from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.models.tensor_files import read_header
+from conceptseg.models.translation import ConceptTranslation
 
-__all__ = ["BUNDLED", "bundled_folder", "load_model", "pick_device"]
+__all__ = [
+    "BUNDLED",
+    "LoadOptions",
+    "ModelParts",
+    "bundled_folder",
+    "load_parts",
+    "pick_device",
+    "read_processor",
+    "read_translation_tensors",
+]
 
-BUNDLED = "nano"
-"""Name of the checkpoint inside the package."""
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def bundled_folder() -> Path:
-    """Where the package keeps its bundled checkpoint."""
-    return Path(__file__).resolve().parent.parent / "weights" / BUNDLED
+class LoadOptions(BaseModel):
+    """How to load a model; every option has a default that suits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    device: str = "cpu"
+    """See `pick_device`."""
+    sam: str | None = None
+    """Folder or hub id to take SAM 3 from; see `conceptseg.models.checkpoints.open_checkpoint`."""
+    with_sam: bool = True
+    """False leaves SAM 3 out: the MLLM and the concept translation alone."""
+    dtype: torch.dtype | None = None
+    """Of the MLLM's weights; None is float32 on a CPU and bfloat16 elsewhere."""
+    bits: Literal[8, 4] | None = None
+    """Quantise the language model's linear layers while loading (bitsandbytes, extra [quant])."""
+    device_map: str | dict[str, int | str] | None = None
+    """Where accelerate puts the MLLM's layers; "auto" fills all GPUs, then main memory (CPU offload)."""
+    attention: str = "sdpa"
+    """Attention of the MLLM; "flash_attention_2" where that is installed."""
+    autocast: bool | None = None
+    """Run SAM 3 in bfloat16 autocast; None does on CUDA. Its weights stay float32: bfloat16 weights degrade it."""
+    lazy: bool = False
+    """Read the MLLM's weights when the first prompt needs them rather than now."""
+
+    @field_validator("sam", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _dtype_by_name(cls, value: object) -> object:
+        if isinstance(value, str):
+            if value not in _DTYPES:
+                raise ValueError(f"unknown dtype {value!r}, choose one of {', '.join(_DTYPES)}")
+            return _DTYPES[value]
+        return value
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> LoadOptions:
+        """Options from keyword arguments.
+
+        Raises:
+            InputError: some are unknown or have wrong values; all are named.
+        """
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise InputError(f"Wrong loading options: {problems}. Known are: {', '.join(cls.model_fields)}.") from error
+
+
+@dataclass(frozen=True, eq=False)
+class ModelParts:
+    """What a model is made of, each part on its device and in evaluation mode."""
+
+    config: ConceptSegConfig
+    reasoner: Reasoner
+    translation: ConceptTranslation | None
+    segmenter: PromptSegmenter | None
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -45,43 +125,181 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def load_model(
-    source: str | Path = BUNDLED, *, device: str = "cpu", dtype: torch.dtype | None = None
-) -> ConceptSegModel:
-    """A model from a checkpoint.
+def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **options: Any) -> ModelParts:
+    """The parts of a model from a checkpoint of any kind.
 
     Args:
-        source: `"nano"` (bundled) or a folder written by `ConceptSegModel.save_pretrained`.
-        device: see `pick_device`.
-        dtype: of the MLLM's weights; None is float32 on a CPU and bfloat16 elsewhere. SAM 3 and the concept
-            translation stay in float32: bfloat16 weights degrade SAM 3.
+        source: see `conceptseg.models.checkpoints`.
+        hub: where to ask for repositories; the Hugging Face hub by default.
+        options: see `LoadOptions`.
 
     Raises:
+        InputError: an option is wrong, or the source is neither a folder nor a hub id.
+        HubAccessError: a repository is gated, unknown or out of reach.
         CheckpointError: there is no such checkpoint, or it is incomplete or of another kind.
+        MissingExtraError: quantisation or a device map without the packages they need.
+        ResourceError: no such device, or not enough memory.
     """
-    folder = bundled_folder() if source == BUNDLED else Path(source)
-    place = pick_device(device)
-    config = ConceptSegConfig.read(folder)
-    dtype = dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
-    reasoner = Reasoner(
-        Qwen2_5_VLForConditionalGeneration.from_pretrained(_part(folder, config.mllm), dtype=dtype),
-        load_reasoner_processor(_part(folder, config.mllm)),
+    chosen = LoadOptions.of(options)
+    place = pick_device(chosen.device)
+    _require_extras(chosen)
+    checkpoint = open_checkpoint(str(source), sam=chosen.sam, with_sam=chosen.with_sam, hub=hub)
+    _require_memory(checkpoint, place, chosen)
+    processor = read_processor(checkpoint.mllm_folder)
+    open_mllm = partial(_read_mllm, checkpoint, place, chosen)
+    segmenter = _read_segmenter(checkpoint, place, chosen) if checkpoint.sam_folder else None
+    translation = _read_translation(checkpoint)
+    return ModelParts(
+        checkpoint.config,
+        Reasoner(open_mllm if chosen.lazy else open_mllm(), processor).eval(),
+        translation.to(place).eval() if translation else None,
+        segmenter.eval() if segmenter else None,
     )
-    sam_source = _part(folder, config.sam)
-    segmenter = PromptSegmenter(
-        Sam3Model.from_pretrained(sam_source, dtype=torch.float32), AutoTokenizer.from_pretrained(sam_source)
-    )
-    translation = load_translation(folder, config.translation) if config.translation else None
-    return ConceptSegModel(config, reasoner, translation, segmenter).to(place).eval()
 
 
-def _part(folder: Path, name: str) -> str:
-    """A part's sub-folder, or the hub id that stands in its place."""
-    inside = folder / name
-    if inside.is_dir():
-        if not any(inside.glob("*.safetensors")):
-            raise CheckpointError(f"{inside} holds no .safetensors weights (pickle files are never loaded).")
-        return str(inside)
-    if "/" in name:
-        return name
-    raise CheckpointError(f"{folder} is incomplete: its {name}/ folder is missing.")
+def read_translation_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The concept translation's tensors under our names, as stored; empty without one.
+
+    Raises:
+        CheckpointError: our format names a translation that is not there, or the file is damaged.
+    """
+    if checkpoint.config.translation is None:
+        return {}
+    if checkpoint.layout is Layout.RELEASED:
+        stored = {name: info.file for name, info in checkpoint.mllm_tensors.items() if translation_name(name)}
+    else:
+        path = checkpoint.folder / CTM_FILE
+        if not path.is_file():
+            raise CheckpointError(f"{checkpoint.folder} names a concept translation but has no {CTM_FILE}.")
+        try:
+            stored = dict.fromkeys(read_header(path), path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint.folder}: {error}.") from error
+    tensors = {}
+    for file in sorted(set(stored.values())):
+        with safe_open(file, framework="pt") as content:
+            for name in (name for name, holder in stored.items() if holder == file):
+                tensors[translation_name(name) or name] = content.get_tensor(name)
+    return tensors
+
+
+def _read_translation(checkpoint: Checkpoint) -> ConceptTranslation | None:
+    if checkpoint.config.translation is None:
+        return None
+    translation = ConceptTranslation(checkpoint.config.translation)
+    try:
+        translation.load_state_dict(read_translation_tensors(checkpoint))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{checkpoint.folder} does not hold the concept translation that its config describes: {error}"
+        ) from error
+    return translation
+
+
+def read_processor(folder: Path) -> ReasonerProcessor:
+    """The tokenizer and image processor beside an MLLM's weights.
+
+    Raises:
+        CheckpointError: their files are missing or damaged.
+    """
+    try:
+        return load_reasoner_processor(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} lacks the MLLM's tokenizer or image processor files (tokenizer.json, tokenizer_config.json, "
+            f"preprocessor_config.json); the ones of its Qwen2.5-VL fit. {_first_line(error)}"
+        ) from error
+
+
+def _read_mllm(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> Qwen2_5_VLForConditionalGeneration:
+    """The MLLM, where it shall be."""
+    arguments: dict[str, Any] = {"dtype": options.dtype or _default_dtype(place)}
+    if options.bits:
+        arguments["quantization_config"] = _quantisation(options.bits)
+    if options.bits or options.device_map:
+        arguments["device_map"] = options.device_map or {"": str(place)}
+    with _quiet_report(), explain_out_of_memory("loading the MLLM"):
+        loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            checkpoint.mllm_folder,
+            config=checkpoint.mllm_config,
+            attn_implementation=options.attention,
+            output_loading_info=True,
+            **arguments,
+        )
+        mllm, report = loaded
+        _require_complete(checkpoint.mllm_folder, report)
+        return mllm.eval() if "device_map" in arguments else mllm.to(place).eval()
+
+
+def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> PromptSegmenter:
+    folder = checkpoint.sam_folder
+    with _quiet_report(), explain_out_of_memory("loading SAM 3"):
+        loaded: Any = Sam3Model.from_pretrained(
+            folder, config=checkpoint.sam_config, dtype=torch.float32, output_loading_info=True
+        )
+        sam, report = loaded
+        _require_complete(folder, report)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} lacks SAM 3's tokenizer files. {_first_line(error)}") from error
+        autocast = place.type == "cuda" if options.autocast is None else options.autocast
+        return PromptSegmenter(sam, tokenizer, autocast=torch.bfloat16 if autocast else None).to(place)
+
+
+def _require_complete(folder: Path | None, report: dict[str, Any]) -> None:
+    """What transformers could not find or fit; the inspection should have told, so this is the second lock."""
+    wrong = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
+    if wrong:
+        raise CheckpointError(
+            f"{folder}: {len(wrong)} tensors are missing or of another shape: {', '.join(wrong[:12])}"
+        )
+
+
+def _require_extras(options: LoadOptions) -> None:
+    wanted = (["bitsandbytes"] if options.bits else []) + (["accelerate"] if options.bits or options.device_map else [])
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"Quantisation and device maps need {' and '.join(missing)}: pip install 'conceptseg[quant]'."
+        )
+
+
+def _require_memory(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> None:
+    if options.device_map:
+        return  # accelerate fits the layers to what there is
+    dtype = options.dtype or _default_dtype(place)
+    bits = options.bits or torch.finfo(dtype).bits
+    sizes = (checkpoint.mllm_config, checkpoint.sam_config, checkpoint.config.translation)
+    check_memory(place, required_memory(*sizes, bits=(32, 16, 8, 4)), bits)
+
+
+def _quantisation(bits: int) -> BitsAndBytesConfig:
+    """8 or 4 bits for the language model; the vision tower and the output head keep 16, for boxes are read off them."""
+    return BitsAndBytesConfig(
+        load_in_8bit=bits == 8,
+        load_in_4bit=bits == 4,
+        llm_int8_skip_modules=["visual", "lm_head"],
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def _default_dtype(place: torch.device) -> torch.dtype:
+    return torch.float32 if place.type == "cpu" else torch.bfloat16
+
+
+@contextmanager
+def _quiet_report() -> Iterator[None]:
+    """Without transformers' list of tensors it did not use: the concept translation, SAM 3's tracker, as intended."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -58,17 +59,46 @@ class Generation:
 
 
 class Reasoner(nn.Module):
-    """Qwen2.5-VL with its processor: batched, left-padded prompts; generation that keeps the hidden states."""
+    """Qwen2.5-VL with its processor: batched, left-padded prompts; generation that keeps the hidden states.
 
-    def __init__(self, mllm: Qwen2_5_VLForConditionalGeneration, processor: ReasonerProcessor) -> None:
+    The MLLM may be given as a function that reads it: it is then read by the first call that needs it, and `release`
+    gives its memory back until the next.
+    """
+
+    def __init__(
+        self,
+        mllm: Qwen2_5_VLForConditionalGeneration | Callable[[], Qwen2_5_VLForConditionalGeneration],
+        processor: ReasonerProcessor,
+    ) -> None:
         super().__init__()
-        self.mllm = mllm
+        self._mllm = mllm if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else None
+        self._read_mllm = None if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else mllm
         self.processor = processor
+
+    @property
+    def mllm(self) -> Qwen2_5_VLForConditionalGeneration:
+        """The MLLM, read now if it has not been."""
+        if self._mllm is None and self._read_mllm is not None:
+            self._mllm = self._read_mllm()
+        return cast(Qwen2_5_VLForConditionalGeneration, self._mllm)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the MLLM is in memory."""
+        return self._mllm is not None
+
+    def release(self) -> None:
+        """Give the MLLM's memory back, if it can be read again when needed."""
+        if self._read_mllm is not None:
+            self._mllm = None
+            gc.collect()
+            torch.cuda.empty_cache()
 
     @property
     def hidden_size(self) -> int:
         """C, the width of the hidden states."""
-        return int(self.mllm.config.text_config.hidden_size)
+        text_config: Any = self.mllm.config.text_config
+        return int(text_config.hidden_size)
 
     @property
     def end_token_id(self) -> int:
@@ -112,8 +142,9 @@ class Reasoner(nn.Module):
         """
         inputs = self.encode(prompts)
         config = self._generation_config(max_new_tokens, temperature, top_p)
-        with _states_of_steps(self.mllm) as steps:
-            output = self.mllm.generate(**inputs, generation_config=config)
+        mllm: Any = self.mllm
+        with _states_of_steps(mllm) as steps:
+            output = mllm.generate(**inputs, generation_config=config)
             self._feed_last_token(output, inputs)
         token_ids = output.sequences[:, inputs.input_ids.shape[1] :]
         mask, ended = self._response_mask(token_ids)

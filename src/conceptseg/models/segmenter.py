@@ -1,13 +1,15 @@
-"""SAM 3 behind three verbs: encode an image once, embed a text, decode a mask from any prompt tokens.
+"""SAM 3 behind three verbs: encode an image once, embed a text (or a box), decode a mask from any prompt tokens.
 
-transformers' `Sam3Model` is used unmodified. Preprocessing is a resize and a normalisation, done here, because
-`Sam3ImageProcessor` needs torchvision.
+transformers' `Sam3Model` is used with its weights and methods; only the pooling of box prompts is ours. Preprocessing
+is a resize and a normalisation, done here, because `Sam3ImageProcessor` needs torchvision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from conceptseg.errors import InputError
+from conceptseg.geometry import BoxXYXY
 from conceptseg.images import resize_image
+from conceptseg.models.box_encoder import pool_without_torchvision
 
 __all__ = ["ImageFeatures", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
 
@@ -61,7 +65,12 @@ class PromptTokens:
     def prepend(self, tokens: Float[Tensor, "batch more prompt"]) -> PromptTokens:
         """P = [Z ; E_text] of Eq. 4: these tokens with others (all of them valid) before them."""
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return replace(self, embeds=torch.cat([tokens, self.embeds], dim=1), mask=torch.cat([valid, self.mask], dim=1))
+        return PromptTokens(tokens.to(self.embeds.dtype), valid).append(self)
+
+    def append(self, more: PromptTokens) -> PromptTokens:
+        """These tokens with others after them."""
+        embeds = torch.cat([self.embeds, more.embeds.to(self.embeds.dtype)], dim=1)
+        return PromptTokens(embeds, torch.cat([self.mask, more.mask], dim=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +84,19 @@ class SegmentationLogits:
 
 
 class PromptSegmenter(nn.Module):
-    """SAM 3 as a function of prompt tokens."""
+    """SAM 3 as a function of prompt tokens.
 
-    def __init__(self, sam: Sam3Model, tokenizer: PreTrainedTokenizerBase) -> None:
+    Its weights should be float32: bfloat16 ones degrade it. `autocast` names a dtype to compute in instead.
+    """
+
+    def __init__(
+        self, sam: Sam3Model, tokenizer: PreTrainedTokenizerBase, *, autocast: torch.dtype | None = None
+    ) -> None:
         super().__init__()
+        pool_without_torchvision(sam.geometry_encoder)
         self.sam = sam
         self.tokenizer = tokenizer
+        self.autocast = autocast
 
     @property
     def image_px(self) -> int:
@@ -91,12 +107,14 @@ class PromptSegmenter(nn.Module):
     @property
     def prompt_size(self) -> int:
         """Width of the prompt space."""
-        return int(self.sam.config.detr_encoder_config.hidden_size)
+        config: Any = self.sam.config.detr_encoder_config
+        return int(config.hidden_size)
 
     @property
     def max_text_tokens(self) -> int:
         """Longest text the text encoder takes, in tokens, start and end included (32 at full size)."""
-        return int(self.sam.config.text_config.max_position_embeddings)
+        config: Any = self.sam.config.text_config
+        return int(config.max_position_embeddings)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Float[Tensor, "batch 3 side side"]:
         """Images of any size as SAM 3's input: stretched to a square, scaled to [-1, 1]."""
@@ -107,7 +125,8 @@ class PromptSegmenter(nn.Module):
 
     def encode(self, pixel_values: Float[Tensor, "batch 3 side side"]) -> ImageFeatures:
         """Image features; the only time the vision encoder runs for these images."""
-        return ImageFeatures(self.sam.get_vision_features(pixel_values=pixel_values))
+        with self._precision():
+            return ImageFeatures(self.sam.get_vision_features(pixel_values=pixel_values))
 
     def embed_text(self, texts: Sequence[str]) -> PromptTokens:
         """E_text of Eq. 4. Texts beyond `max_text_tokens` lose their end: the text encoder has no positions for it.
@@ -120,8 +139,41 @@ class PromptSegmenter(nn.Module):
         tokens = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
         ).to(self.sam.device)
-        features = self.sam.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+        with self._precision():
+            features = self.sam.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
         return PromptTokens(features.pooler_output, tokens.attention_mask.bool())
+
+    def embed_boxes(self, features: ImageFeatures, boxes_xyxy: Sequence[BoxXYXY | None]) -> PromptTokens:
+        """SAM 3's own tokens for a box around the concept, one row an image; they go after a text's tokens.
+
+        Args:
+            features: of the images, in the order of the boxes.
+            boxes_xyxy: corners in fractions of the image (0…1); None masks the image's row out.
+
+        Raises:
+            InputError: the numbers of images and boxes differ.
+        """
+        if len(features) != len(boxes_xyxy):
+            raise InputError(f"Expected one box per image, got {len(boxes_xyxy)} boxes, {len(features)} images.")
+        device = self.sam.device
+        known = torch.tensor([box is not None for box in boxes_xyxy], device=device)
+        corners = torch.tensor([box or (0.0, 0.0, 1.0, 1.0) for box in boxes_xyxy], device=device)
+        low, high = corners[:, :2], corners[:, 2:]
+        with self._precision():
+            encoded = self.sam.geometry_encoder(
+                box_embeddings=torch.cat([(low + high) / 2, high - low], dim=-1)[:, None],
+                box_mask=torch.ones(len(boxes_xyxy), 1, dtype=torch.bool, device=device),
+                box_labels=torch.ones(len(boxes_xyxy), 1, dtype=torch.long, device=device),
+                img_feats=features.vision.fpn_hidden_states[:-1],
+                img_pos_embeds=features.vision.fpn_position_encoding[:-1],
+            )
+        return PromptTokens(encoded.last_hidden_state, encoded.attention_mask & known[:, None])
+
+    def decode_box(
+        self, features: ImageFeatures, boxes_xyxy: Sequence[BoxXYXY | None], texts: Sequence[str]
+    ) -> SegmentationLogits:
+        """One mask an image from a text and a box around an example of it; see `embed_text` and `embed_boxes`."""
+        return self.decode(features, self.embed_text(texts).append(self.embed_boxes(features, boxes_xyxy)))
 
     def decode(self, features: ImageFeatures, prompt: PromptTokens) -> SegmentationLogits:
         """One mask an image from one row of prompt tokens an image.
@@ -133,12 +185,16 @@ class PromptSegmenter(nn.Module):
             raise InputError(
                 f"Expected one prompt per image, got {len(prompt.embeds)} prompts, {len(features)} images."
             )
-        output = self.sam(
-            vision_embeds=features.vision,
-            text_embeds=BaseModelOutputWithPooling(pooler_output=prompt.embeds),
-            attention_mask=prompt.mask.long(),
-        )
+        with self._precision():
+            output = self.sam(
+                vision_embeds=features.vision,
+                text_embeds=BaseModelOutputWithPooling(pooler_output=prompt.embeds),
+                attention_mask=prompt.mask.long(),
+            )
         return SegmentationLogits(output.semantic_seg.squeeze(1), output.presence_logits.squeeze(-1))
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.sam.device.type, self.autocast) if self.autocast else nullcontext()
 
 
 def upsample_logits(

@@ -27,8 +27,9 @@ def render_prompt(concept: str, mosaic: Mosaic | None, *, template: str = "paper
     A template is a folder with three texts: `with_proxy` when a box is withheld, `with_references` when all known
     boxes are shown, `without_references`. "paper" asks for think, rule, check, bbox and answer, with `<check>` only
     where there is a proxy and `<rule>` always; "compact" is the same in as few words as possible, for small models;
-    "direct" is the ablation without meta reasoning (think, bbox, answer). Boxes are integers in the mosaic's pixels,
-    where D.3 speaks of normalised ones: the released model was trained on pixels.
+    "direct" is the ablation without meta reasoning (think, bbox, answer); "released" words it as the released weights
+    are used to. Boxes are integers in the mosaic's pixels, where D.3 speaks of normalised ones: the released model was
+    trained on pixels.
 
     Args:
         concept: What to look for, in words (`[problem]` of D.2); inserted as it is, braces and all.

@@ -1,0 +1,97 @@
+"""Everything about a checkpoint that is not a tensor: `config.json` of its folder, as typed objects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from conceptseg.errors import CheckpointError
+from conceptseg.models.translation import TranslationConfig
+from conceptseg.protocol import SYSTEM_PROMPT
+
+__all__ = ["CONFIG_FILE", "CTM_FILE", "RELEASED_PROTOCOL", "ConceptSegConfig", "ProtocolConfig", "read_json"]
+
+CONFIG_FILE = "config.json"
+CTM_FILE = "ctm.safetensors"
+
+
+class ProtocolConfig(BaseModel):
+    """How questions are put to the MLLM (§3.2, D.1)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    frame_px: int = Field(default=588, gt=0)
+    """Side of the square that mosaic and target are stretched to; all boxes in prompts and responses live in it.
+    588 rather than the paper's 600, because Qwen2.5-VL sees multiples of 28 and would shrink 600 to 588 unasked."""
+    template: str = "paper"
+    """Prompt template, a folder of `protocol/templates`."""
+    layout: Literal["images_first", "target_last"] = "images_first"
+    """Order of the user's turn: mosaic, target, text (as released), or text, mosaic, target, where everything that
+    stays the same from one target to the next is a common prefix."""
+    system_prompt: str = SYSTEM_PROMPT
+    max_new_tokens: int = Field(default=768, gt=0)
+    """Longest response (Table 7)."""
+
+    @property
+    def expects_rule(self) -> bool:
+        """Whether the template asks for a `<rule>`; all but "direct" do."""
+        return self.template != "direct"
+
+
+RELEASED_PROTOCOL = ProtocolConfig(frame_px=600, template="released", system_prompt="You are a helpful assistant. ")
+"""How the released ConceptSeg-R1 was trained and is asked: boxes live in a frame of 600 pixels although the image
+processor makes 588 of it, and the system's text ends in a blank. Relative to the released scripts, which allow 2048 new
+tokens, the paper's 768 (Table 7) are kept."""
+
+
+class ConceptSegConfig(BaseModel):
+    """Everything about a checkpoint that is not a tensor; `config.json` of its folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["conceptseg"] = "conceptseg"
+    format_version: Literal[1] = 1
+    name: str = "unnamed"
+    license: str = "unknown"
+    translation: TranslationConfig | None = None
+    """Sizes of the CTM; None when there is none (box prompts only)."""
+    protocol: ProtocolConfig = ProtocolConfig()
+    mllm: str = "mllm"
+    """Sub-folder with the MLLM, or a hub id or path that it is loaded from."""
+    sam: str = "sam"
+    """The same for SAM 3."""
+    vocabulary: tuple[str, ...] = ()
+    """Object names a small segmenter was trained on; empty for open-vocabulary ones."""
+
+    @classmethod
+    def read(cls, folder: Path) -> ConceptSegConfig:
+        """The config of a checkpoint folder.
+
+        Raises:
+            CheckpointError: the file is missing, no JSON, or not of this format; all wrong keys are named.
+        """
+        try:
+            return cls.model_validate(read_json(folder / CONFIG_FILE))
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise CheckpointError(f"{folder / CONFIG_FILE} is not a ConceptSeg config: {problems}.") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A checkpoint's JSON file as a dictionary.
+
+    Raises:
+        CheckpointError: it is missing, or does not hold one JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} has no {path.name}: not a checkpoint.") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} should hold one JSON object, got a {type(content).__name__}.")
+    return content
