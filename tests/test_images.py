@@ -112,6 +112,9 @@ def test_16_bit_grey_keeps_its_full_range(tmp_path: Path):
 def test_a_dark_16_bit_png_stays_dark(tmp_path: Path):
     Image.fromarray(np.full((1, 2), 200, np.uint16)).save(tmp_path / "dark.png")
     assert pixels(tmp_path / "dark.png").max() == 1
+    older_pillow = Image.fromarray(np.full((1, 2), 200, np.int32))  # opens such files in mode "I"
+    older_pillow.format = "PNG"
+    assert pixels(older_pillow).max() == 1
 
 
 def test_32_bit_files_of_8_bit_content():
@@ -243,7 +246,7 @@ def test_truncated_files_are_errors(tmp_path: Path, file_format: str):
         load_image(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]), st.data())
 def test_damaged_files_give_a_picture_or_an_image_error(file_format: str, data: st.DataObject):
     ramp = Image.fromarray(np.arange(12 * 9 * 3, dtype=np.uint8).reshape(12, 9, 3))
@@ -328,8 +331,10 @@ def test_coloured_palettes_mark_everything_but_black():
 
 
 def test_a_cut_out_is_masked_by_its_alpha_whatever_its_colour():
-    strokes = Image.fromarray(np.array([[(0, 0, 0, 255), (255, 255, 255, 0), (9, 9, 9, 200)]], np.uint8))
-    assert load_mask(encode(strokes, "PNG"))[0].tolist() == [True, False, True]
+    strokes = Image.fromarray(
+        np.array([[(0, 0, 0, 255), (255, 255, 255, 0), (9, 9, 9, 200), (9, 9, 9, 127)]], np.uint8)
+    )
+    assert load_mask(encode(strokes, "PNG"))[0].tolist() == [True, False, True, False]
     assert not load_mask(Image.new("RGBA", (2, 2), (255, 255, 255, 0))).any()
 
 
@@ -384,6 +389,11 @@ def test_shrinking_averages():
     stripes = np.zeros((8, 8), np.uint8)
     stripes[:, ::2] = 254
     assert np.abs(pixels(resize_image(load_image(stripes), (1, 1))).astype(int) - 127).max() <= 1
+
+
+def test_shrinking_a_mask_takes_the_nearest_pixel():
+    mask = np.array([[True, False, True, True, True, True]])
+    assert resize_mask(mask, (1, 2)).tolist() == [[False, True]]
 
 
 @given(arrays.arrays(np.bool_, (3, 5)), st.integers(1, 4))

@@ -121,6 +121,12 @@ def test_a_wrong_row_is_named_by_file_and_line(folder: Callable[..., Path], line
         read_samples(folder(row(id="right"), line))
 
 
+def test_an_absolute_path_is_refused_even_inside(folder: Callable[..., Path]):
+    path = folder(row())
+    with pytest.raises(SampleError, match="leaves the folder; paths must be relative to it"):
+        read_samples(folder(row(image=str(path / "a.png"))))
+
+
 def test_a_line_that_is_not_utf_8(folder: Callable[..., Path]):
     path = folder(row())
     (path / "samples.jsonl").write_bytes(b'{"id": "\xff"}')

@@ -92,6 +92,7 @@ def test_each_violation_is_named_and_not_strict(text: str, problem: Problem):
 
 
 def test_a_long_answer_is_noted_but_strict():
+    assert parse_response(GOOD.replace(ANSWER, "small red star")).problems == ()
     response = parse_response(GOOD.replace(ANSWER, "a small red star"))
     assert response.problems == (Problem.LONG_ANSWER,)
     assert response.is_strict and response.answer == "a small red star"
