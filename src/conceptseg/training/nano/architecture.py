@@ -25,12 +25,14 @@ from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 
-__all__ = ["FRAME_PX", "build_nano", "build_tokenizer"]
+__all__ = ["FRAME_PX", "PATCH_PX", "build_nano", "build_tokenizer"]
 
 FRAME_PX = 168
 """Side of every picture nano sees, in both of its parts; boxes are integers 0…168."""
 
-_PATCH_PX = 14
+PATCH_PX = 14
+"""Side of a patch, in both vision towers; the MLLM merges two by two."""
+
 _LM_WIDTH = 256
 _PROMPT_WIDTH = 96
 _CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN)
@@ -110,14 +112,14 @@ def _build_reasoner(tokenizer: PreTrainedTokenizerFast) -> Reasoner:
     token = _ids_of(tokenizer)
     config = Qwen2_5_VLConfig(
         vision_config={
-            "depth": 6, "hidden_size": 192, "intermediate_size": 512, "num_heads": 6, "patch_size": _PATCH_PX,
+            "depth": 6, "hidden_size": 192, "intermediate_size": 512, "num_heads": 6, "patch_size": PATCH_PX,
             "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": FRAME_PX,
-            "fullatt_block_indexes": list(range(6)), "out_hidden_size": _LM_WIDTH,
+            "fullatt_block_indexes": list(range(6)), "out_hidden_size": _LM_WIDTH, "initializer_range": _spread(192),
         },
         text_config={
             "vocab_size": len(tokenizer), "hidden_size": _LM_WIDTH, "intermediate_size": 704,
             "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4,
-            "max_position_embeddings": 2048,
+            "max_position_embeddings": 2048, "initializer_range": _spread(_LM_WIDTH),
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
             "bos_token_id": token("<|im_start|>"), "eos_token_id": token("<|im_end|>"),
             "pad_token_id": token("<|endoftext|>"),
@@ -127,22 +129,25 @@ def _build_reasoner(tokenizer: PreTrainedTokenizerFast) -> Reasoner:
         vision_end_token_id=token("<|vision_end|>"),
         video_token_id=len(tokenizer),
         tie_word_embeddings=True,
+        initializer_range=_spread(_LM_WIDTH),
     )  # fmt: skip
     mllm = Qwen2_5_VLForConditionalGeneration(config)
     _smooth_numbers(cast(Tensor, mllm.get_input_embeddings().weight), tokenizer)
     side = FRAME_PX * FRAME_PX
     image_processor = Qwen2VLImageProcessorPil(
-        patch_size=_PATCH_PX, merge_size=2, temporal_patch_size=2, size={"shortest_edge": side, "longest_edge": side}
+        patch_size=PATCH_PX, merge_size=2, temporal_patch_size=2, size={"shortest_edge": side, "longest_edge": side}
     )
     return Reasoner(mllm, ReasonerProcessor(image_processor, tokenizer))
 
 
 def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
-    transformer = {"hidden_size": _PROMPT_WIDTH, "num_attention_heads": 4, "intermediate_size": 384, "dropout": 0.0}
-    grid = FRAME_PX // _PATCH_PX
+    common = {"hidden_size": _PROMPT_WIDTH, "num_attention_heads": 4, "initializer_range": _spread(_PROMPT_WIDTH)}
+    transformer = {**common, "intermediate_size": 384, "dropout": 0.0}
+    grid = FRAME_PX // PATCH_PX
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, projection_dim=_PROMPT_WIDTH,
         num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu",
+        initializer_range=_spread(128),
         bos_token_id=_ids_of(tokenizer)("<|im_start|>"), eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
@@ -151,9 +156,10 @@ def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
             "backbone_config": {
                 "model_type": "sam3_vit_model", "hidden_size": 192, "intermediate_size": 576,
                 "num_hidden_layers": 6, "num_attention_heads": 6, "image_size": FRAME_PX,
-                "pretrain_image_size": FRAME_PX, "patch_size": _PATCH_PX, "window_size": grid,
-                "global_attn_indexes": list(range(6)),
+                "pretrain_image_size": FRAME_PX, "patch_size": PATCH_PX, "window_size": grid,
+                "global_attn_indexes": list(range(6)), "initializer_range": _spread(192),
             },
+            "initializer_range": _spread(_PROMPT_WIDTH),
             "fpn_hidden_size": _PROMPT_WIDTH,
             "backbone_feature_sizes": [[grid * 4, grid * 4], [grid * 2, grid * 2], [grid, grid]],
         },
@@ -161,11 +167,17 @@ def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
         geometry_encoder_config={**transformer, "num_layers": 1},
         detr_encoder_config={**transformer, "num_layers": 3},
         detr_decoder_config={**transformer, "num_layers": 2, "num_queries": 8},
-        mask_decoder_config={"hidden_size": _PROMPT_WIDTH, "num_attention_heads": 4},
+        mask_decoder_config=common,
+        initializer_range=_spread(_PROMPT_WIDTH),
     )  # fmt: skip
     sam = Sam3Model(config)
     _smooth_numbers(cast(Tensor, sam.text_encoder.get_input_embeddings().weight), tokenizer)
     return PromptSegmenter(sam, tokenizer)
+
+
+def _spread(width: int) -> float:
+    """Standard deviation of initial weights: the usual 0.02 suits widths of thousands and all but mutes small ones."""
+    return width**-0.5
 
 
 def _ids_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], int]:

@@ -27,6 +27,7 @@ from conceptseg.geometry import box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt, Reasoner
 from conceptseg.protocol import Mosaic, build_mosaic
+from conceptseg.training.nano.dense import CellTargets, cell_loss, coverage, label_cells
 from conceptseg.training.nano.wording import ideal_response
 
 __all__ = ["Episode", "EpisodeData", "EpisodeLearner", "VisionData", "VisionLearner", "endless_batches"]
@@ -83,15 +84,10 @@ def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> E
     box = box_from_mask(mask)
     box = scale_box(box, (mask.shape[0], mask.shape[1]), frame_hw) if box else None
     check = mosaic.boxes_xyxy[mosaic.proxy_index] if mosaic and mosaic.proxy_index is not None else None
-    coverage = [_coverage(mask, data.patches)]
+    shares = [coverage(mask, data.patches)]
     if mosaic:
-        coverage.insert(0, _mosaic_coverage([r.mask for r in used], mosaic, data.patches))
-    return Episode(sample, prompt, ideal_response(sample, box, check, data.frame_px), mask, tuple(coverage))
-
-
-def _coverage(mask: Any, side: int) -> Float[np.ndarray, "side side"]:
-    picture = Image.fromarray(np.asarray(mask, dtype=np.uint8) * 255)
-    return np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
+        shares.insert(0, _mosaic_coverage([r.mask for r in used], mosaic, data.patches))
+    return Episode(sample, prompt, ideal_response(sample, box, check, data.frame_px), mask, tuple(shares))
 
 
 def _mosaic_coverage(masks: Sequence[Any], mosaic: Mosaic, patches: int) -> Float[np.ndarray, "patches patches"]:
@@ -101,7 +97,7 @@ def _mosaic_coverage(masks: Sequence[Any], mosaic: Mosaic, patches: int) -> Floa
         row, column = divmod(index, mosaic.grid)
         top, bottom, left, right = edges[row], edges[row + 1], edges[column], edges[column + 1]
         if mask is not None:
-            canvas[top:bottom, left:right] = _coverage(mask, bottom - top)[:, : right - left]
+            canvas[top:bottom, left:right] = coverage(mask, bottom - top)[:, : right - left]
     return canvas
 
 
@@ -185,13 +181,10 @@ def _merge_cells(coverage: Float[np.ndarray, "patches patches"]) -> Float[np.nda
 
 @dataclass(frozen=True, eq=False)
 class VisionItem:
-    """A picture with the object under every patch."""
+    """A picture with what every patch of it shows."""
 
     image: UInt8[np.ndarray, "h w 3"]
-    labels: Int[np.ndarray, "patches patches"]
-    """0 = nothing, else 1 + class."""
-    boxes: Float[np.ndarray, "patches patches 4"]
-    """The object's box, 0…1 of the picture."""
+    targets: CellTargets
 
 
 class VisionData(Dataset[VisionItem]):
@@ -215,32 +208,19 @@ class VisionData(Dataset[VisionItem]):
         small = [
             np.asarray(Image.fromarray(part.image).resize((half, half), Image.Resampling.BILINEAR)) for part in parts
         ]
-        moved = [part.boxes / 2 + np.array([k % 2, k // 2] * 2) / 2 for k, part in enumerate(parts)]
-        return VisionItem(_tile(small), _tile([p.labels for p in parts]), _tile(moved).astype(np.float32))
+        moved = [part.targets.boxes / 2 + np.array([k % 2, k // 2] * 2) / 2 for k, part in enumerate(parts)]
+        labels = _tile([part.targets.labels for part in parts])
+        return VisionItem(_tile(small), CellTargets(labels, _tile(moved).astype(np.float32)))
 
     def _one(self, index: int, rng: np.random.Generator, side: int) -> VisionItem:
         if self.tasks and rng.random() < 0.35:
             task = self.tasks[rng.integers(len(self.tasks))]
             sample = self.world.sample(task, index)
-            return _label(sample.image, [(1 + self.classes.index(task), sample.mask)], side)
+            target = (1 + self.classes.index(task), np.asarray(sample.mask))
+            return VisionItem(np.asarray(sample.image), label_cells([target], side))
         scene = self.world.scene(index)
         things = [(1 + self.classes.index(thing.name), thing.mask) for thing in scene.objects]
-        return _label(scene.image, things, side)
-
-
-def _label(image: Any, things: Sequence[tuple[int, Any]], side: int) -> VisionItem:
-    labels = np.zeros((side, side), dtype=np.int64)
-    boxes = np.zeros((side, side, 4), dtype=np.float32)
-    best = np.full((side, side), 0.35, dtype=np.float32)
-    for label, mask in things:
-        box = box_from_mask(mask)
-        if box is None:
-            continue
-        coverage = _coverage(mask, side)
-        here = coverage > best
-        labels[here], best[here] = label, coverage[here]
-        boxes[here] = np.array(box, dtype=np.float32) / mask.shape[0]
-    return VisionItem(image, labels, boxes)
+        return VisionItem(scene.image, label_cells(things, side))
 
 
 def _tile(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -264,19 +244,12 @@ class VisionLearner(nn.Module):
         inputs = self._image_processor(images=[Image.fromarray(i.image) for i in items], return_tensors="pt").to(device)
         tokens = self.visual(inputs.pixel_values, grid_thw=inputs.image_grid_thw).pooler_output
         tokens = torch.cat(tokens) if isinstance(tokens, (list, tuple)) else tokens
-        labels = torch.from_numpy(np.stack([_by_token(item.labels[..., None]) for item in items])).to(device).flatten()
-        boxes = torch.from_numpy(np.stack([_by_token(item.boxes) for item in items])).to(device).view(-1, 4)
-        scores = self.class_head(tokens).float().view(len(labels), -1)
-        places = self.box_head(tokens).float().view(-1, 4)
-        held = labels > 0
-        weight = torch.ones(scores.shape[1], device=device)
-        weight[0] = 0.3
-        class_loss = F.cross_entropy(scores, labels, weight=weight)
-        box_loss = F.smooth_l1_loss(places[held], boxes[held], beta=0.05) if held.any() else class_loss * 0
-        right = (scores.argmax(dim=1) == labels)[held].float().mean()
-        off_px = (places - boxes)[held].abs().mean() * 168
-        numbers = {"class_loss": float(class_loss.detach()), "class_right": float(right), "off_px": float(off_px)}
-        return class_loss + 4 * box_loss, numbers, len(items)
+        labels = np.stack([_by_token(item.targets.labels[..., None]) for item in items])
+        boxes = np.stack([_by_token(item.targets.boxes) for item in items])
+        truth = torch.from_numpy(labels).to(device).flatten(), torch.from_numpy(boxes).to(device).view(-1, 4)
+        scores = self.class_head(tokens).view(len(truth[0]), -1)
+        loss, numbers = cell_loss(scores, self.box_head(tokens).view(-1, 4), *truth)
+        return loss, numbers, len(items)
 
 
 def _by_token(grid: np.ndarray) -> np.ndarray:

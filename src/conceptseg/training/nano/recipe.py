@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from conceptseg.data.world import ConceptWorld, vocabulary_texts
 from conceptseg.errors import ConfigError, TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.training.nano.architecture import FRAME_PX, build_nano
+from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
 from conceptseg.training.nano.loop import StageConfig, pick_device, run_stage
 from conceptseg.training.nano.reasoner_stage import (
     EpisodeData,
@@ -25,7 +25,7 @@ from conceptseg.training.nano.reasoner_stage import (
     VisionLearner,
     endless_batches,
 )
-from conceptseg.training.nano.segmenter_stage import SegmenterData, segmenter_loss
+from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
 from conceptseg.training.nano.translation_stage import TranslationLearner
 from conceptseg.training.nano.wording import WORDS
 
@@ -130,24 +130,22 @@ def _keep(name: str, model: ConceptSegModel, folder: Path) -> None:
 def _run(stage: str, recipe: NanoRecipe, model: ConceptSegModel, folder: Path, until_s: float) -> bool:
     config = StageConfig(stage, recipe.minutes[stage], recipe.learning_rate[stage])
     size = recipe.batch_size[stage]
-    if stage == "segmenter":
-        model.segmenter.train()
-        data: Any = SegmenterData(recipe.tasks, seed=recipe.seed, size_px=FRAME_PX)
-        batches = endless_batches(data, size, recipe.workers)
-        loss = lambda items: segmenter_loss(model.segmenter, items)  # noqa: E731
-        return run_stage(config, model.segmenter, batches, loss, folder, until_s=until_s,
-                         finished=lambda: _keep("segmenter", model, folder))  # fmt: skip
     world = ConceptWorld(tasks=recipe.tasks, split="train", seed=recipe.seed, size_px=FRAME_PX)
     learner: Any
-    if stage == "vision":
+    data: Any
+    if stage == "segmenter":
+        model.segmenter.train()
+        data = SegmenterData(recipe.tasks, seed=recipe.seed, size_px=FRAME_PX, patch_px=PATCH_PX)
+        learner = SegmenterLearner(model.segmenter, data.world.names)
+    elif stage == "vision":
         world = ConceptWorld(tasks=recipe.tasks, split="train", seed=recipe.seed, size_px=FRAME_PX, references=0)
-        data = VisionData(world, recipe.vision_tasks, seed=recipe.seed, size_px=FRAME_PX, patches=12)
+        data = VisionData(world, recipe.vision_tasks, seed=recipe.seed, size_px=FRAME_PX, patches=FRAME_PX // PATCH_PX)
         learner = VisionLearner(model.reasoner, len(data.classes))
     else:
         data = EpisodeData(model, world, seed=recipe.seed)
         learner = EpisodeLearner(model.reasoner, FRAME_PX) if stage == "reasoner" else TranslationLearner(model)
     learner.to(model.device)
     batches = endless_batches(data, size, recipe.workers)
-    kept = "translation" if stage == "translation" else "reasoner"
+    kept = "reasoner" if stage == "vision" else stage
     return run_stage(config, learner, batches, learner.loss, folder, until_s=until_s,
                      finished=lambda: _keep(kept, model, folder))  # fmt: skip

@@ -16,20 +16,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld, Scene
 from conceptseg.geometry import BoxXYXY, box_from_mask
-from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.training.losses import segmentation_loss, shrink_truth
+from conceptseg.training.nano.dense import UNKNOWN, CellTargets, cell_loss, label_cells
 
-__all__ = ["SegmenterData", "SegmenterItem", "segmenter_loss"]
+__all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner"]
 
 PROMPTS_PER_IMAGE = 3
 _SCENE_SHARE = 0.6
 _PRESENCE_WEIGHT = 0.3
+_CELL_WEIGHT = 0.5
 
 _Question: TypeAlias = tuple[str, Bool[np.ndarray, "h w"] | None]
 """A text and its mask; None where only presence (absence) is taught."""
@@ -45,13 +47,16 @@ class SegmenterItem:
     present: Bool[np.ndarray, " prompts"]
     has_mask: Bool[np.ndarray, " prompts"]
     """False where only presence is taught."""
+    cells: CellTargets
+    """What every patch shows, by the index of its name."""
 
 
 class SegmenterData(Dataset[SegmenterItem]):
     """Endless, seeded items; item i is the same whoever asks, in whatever order."""
 
-    def __init__(self, tasks: Sequence[str], *, seed: int, size_px: int, split: str = "train") -> None:
-        self.world = ConceptWorld(tasks=tasks, split=split, seed=seed, size_px=size_px, references=0)
+    def __init__(self, tasks: Sequence[str], *, seed: int, size_px: int, patch_px: int) -> None:
+        self.world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=size_px, references=0)
+        self.side = size_px // patch_px
         self.seed = seed
 
     def __len__(self) -> int:
@@ -73,7 +78,8 @@ class SegmenterData(Dataset[SegmenterItem]):
             asked.append((_region(scene.mask_of(thing.name), rng) + f" {thing.name}", scene.mask_of(thing.name)))
         else:
             asked.append((_region(thing.mask, rng) + rng.choice(["", " object"]), thing.mask))
-        return _item(scene.image, asked)
+        things = [(1 + self.world.names.index(thing.name), thing.mask) for thing in scene.objects]
+        return _item(scene.image, asked, label_cells(things, self.side))
 
     def _from_sample(self, sample: ConceptSample, rng: np.random.Generator) -> SegmenterItem:
         image, mask = np.asarray(sample.image), np.asarray(sample.mask)
@@ -83,7 +89,8 @@ class SegmenterData(Dataset[SegmenterItem]):
         asked.append((_region(mask, rng), mask) if sample.level != "CR" else asked[0])
         unknown = sample.concept if sample.level != "CI" and rng.random() < 0.6 else self._absent([answer], rng)
         asked.append((answer, mask) if is_named and sample.level == "CI" else (unknown, None))
-        return _item(image, asked)
+        target = [(1 + self.world.names.index(answer), mask)] if is_named else []
+        return _item(image, asked, label_cells(target, self.side, elsewhere=UNKNOWN))
 
     def _absent(self, present: Sequence[str], rng: np.random.Generator) -> str:
         names = [name for name in self.world.names if name not in present]
@@ -108,7 +115,7 @@ def _box_text(box_xyxy: BoxXYXY) -> str:
     return "[" + ", ".join(str(round(value)) for value in box_xyxy) + "]"
 
 
-def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[_Question]) -> SegmenterItem:
+def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[_Question], cells: CellTargets) -> SegmenterItem:
     empty = np.zeros(image.shape[:2], dtype=bool)
     return SegmenterItem(
         image=image,
@@ -116,27 +123,59 @@ def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[_Question]) -> Segm
         masks=np.stack([empty if mask is None else mask for _, mask in asked]),
         present=np.array([mask is not None and bool(mask.any()) for _, mask in asked]),
         has_mask=np.array([mask is not None for _, mask in asked]),
+        cells=cells,
     )
 
 
-def segmenter_loss(segmenter: PromptSegmenter, items: Sequence[SegmenterItem]) -> tuple[Tensor, dict[str, float], int]:
-    """Segmentation loss where a mask is taught, presence everywhere; the image is encoded once for its prompts."""
-    device = segmenter.sam.device
-    pixels = torch.from_numpy(np.stack([item.image for item in items])).to(device).permute(0, 3, 1, 2)
-    features = segmenter.encode(pixels.float() / 127.5 - 1)
-    rows = [index for index in range(len(items)) for _ in range(PROMPTS_PER_IMAGE)]
-    prompt = segmenter.embed_text([text for item in items for text in item.texts])
-    logits = segmenter.decode(features.select(rows), prompt)
-    masks = torch.from_numpy(np.concatenate([item.masks for item in items])).to(device)
-    present = torch.from_numpy(np.concatenate([item.present for item in items])).to(device)
-    taught = torch.from_numpy(np.concatenate([item.has_mask for item in items])).to(device)
-    semantic = logits.semantic.float()
-    truth = shrink_truth(masks.float(), (semantic.shape[-2], semantic.shape[-1]))
-    mask_loss = (_mask_loss(semantic, truth) * taught).sum() / taught.sum().clamp(min=1)
-    presence_loss = F.binary_cross_entropy_with_logits(logits.presence.float(), present.float())
-    numbers = _progress_numbers(semantic, truth, logits.presence, present, taught)
-    numbers |= {"mask_loss": float(mask_loss.detach()), "presence_loss": float(presence_loss.detach())}
-    return mask_loss + _PRESENCE_WEIGHT * presence_loss, numbers, len(items)
+class SegmenterLearner(nn.Module):
+    """SAM 3-nano with training-only heads on its coarsest features: which name lies under each patch, and its box.
+
+    Names are compared with patches through the text encoder itself, so that words and looks meet in one space.
+    """
+
+    def __init__(self, segmenter: PromptSegmenter, names: Sequence[str]) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.names = tuple(names)
+        width = segmenter.prompt_size
+        self.to_words = nn.Linear(width, width)
+        self.to_box = nn.Linear(width, 4)
+        self.nothing = nn.Parameter(torch.zeros(1, width))
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def loss(self, items: Sequence[SegmenterItem]) -> tuple[Tensor, dict[str, float], int]:
+        """Segmentation loss where a mask is taught, presence everywhere, cells beside; images are encoded once."""
+        segmenter = self.segmenter
+        device = segmenter.sam.device
+        pixels = torch.from_numpy(np.stack([item.image for item in items])).to(device).permute(0, 3, 1, 2)
+        features = segmenter.encode(pixels.float() / 127.5 - 1)
+        rows = [index for index in range(len(items)) for _ in range(PROMPTS_PER_IMAGE)]
+        prompt = segmenter.embed_text([text for item in items for text in item.texts])
+        logits = segmenter.decode(features.select(rows), prompt)
+        masks = torch.from_numpy(np.concatenate([item.masks for item in items])).to(device)
+        present = torch.from_numpy(np.concatenate([item.present for item in items])).to(device)
+        taught = torch.from_numpy(np.concatenate([item.has_mask for item in items])).to(device)
+        semantic = logits.semantic.float()
+        truth = shrink_truth(masks.float(), (semantic.shape[-2], semantic.shape[-1]))
+        mask_loss = (_mask_loss(semantic, truth) * taught).sum() / taught.sum().clamp(min=1)
+        presence_loss = F.binary_cross_entropy_with_logits(logits.presence.float(), present.float())
+        numbers = _progress_numbers(semantic, truth, logits.presence, present, taught)
+        numbers |= {"mask_loss": float(mask_loss.detach()), "presence_loss": float(presence_loss.detach())}
+        cells, cell_numbers = self._cell_loss(features, items)
+        loss = mask_loss + _PRESENCE_WEIGHT * presence_loss + _CELL_WEIGHT * cells
+        return loss, numbers | cell_numbers, len(items)
+
+    def _cell_loss(self, features: ImageFeatures, items: Sequence[SegmenterItem]) -> tuple[Tensor, dict[str, float]]:
+        patches = features.vision.fpn_hidden_states[-2].flatten(2).transpose(1, 2).flatten(0, 1)
+        words = self.segmenter.embed_text(self.names)
+        inner = words.mask.clone()
+        inner[:, 0] = False  # the start token is the same for all
+        meaning = (words.embeds * inner[..., None]).sum(1) / inner.sum(1, keepdim=True)
+        meaning = F.normalize(torch.cat([self.nothing, meaning]).float(), dim=1)
+        scores = F.normalize(self.to_words(patches).float(), dim=1) @ meaning.T * self.scale.exp()
+        labels = torch.from_numpy(np.stack([item.cells.labels for item in items])).to(patches.device).flatten()
+        boxes = torch.from_numpy(np.stack([item.cells.boxes for item in items])).to(patches.device).view(-1, 4)
+        return cell_loss(scores, self.to_box(patches), labels, boxes)
 
 
 def _mask_loss(semantic: Tensor, truth: Tensor) -> Tensor:
@@ -154,5 +193,6 @@ def _progress_numbers(
     by_prompt = iou.view(-1, PROMPTS_PER_IMAGE)
     valid = (taught & present).view(-1, PROMPTS_PER_IMAGE)
     first, last = (float((by_prompt[:, k] * valid[:, k]).sum() / valid[:, k].sum().clamp(min=1)) for k in (0, 2))
-    right = ((presence > 0) == present).float().mean()
-    return {"iou_first": first, "iou_last": last, "presence_right": float(right)}
+    scores = torch.sigmoid(presence.float())
+    said = [float(scores[present == there].mean()) if (present == there).any() else 0.0 for there in (True, False)]
+    return {"iou_first": first, "iou_last": last, "presence_there": said[0], "presence_absent": said[1]}

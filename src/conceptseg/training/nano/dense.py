@@ -1,0 +1,85 @@
+"""What a picture shows, cell by cell: training-only targets and heads that teach small vision towers to see.
+
+Masks and words alone teach a small tower slowly; naming and boxing what lies under every patch teaches it fast. The
+heads are thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from PIL import Image
+from torch import Tensor
+
+from conceptseg.geometry import box_from_mask
+
+__all__ = ["UNKNOWN", "CellTargets", "cell_loss", "coverage", "label_cells"]
+
+UNKNOWN = -1
+"""Label of a cell that teaches nothing."""
+
+_LEAST_COVERAGE = 0.35
+_NOTHING_WEIGHT = 0.3
+_BOX_WEIGHT = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class CellTargets:
+    """The object under every cell of a picture."""
+
+    labels: Int[np.ndarray, "side side"]
+    """0 = nothing, 1 + class for an object, `UNKNOWN` where nothing is taught."""
+    boxes: Float[np.ndarray, "side side 4"]
+    """The object's box x1, y1, x2, y2 as shares of the picture's side."""
+
+
+def coverage(mask: Bool[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "side side"]:
+    """The share (0…1) of each cell of a side × side grid that a mask covers."""
+    picture = Image.fromarray(np.asarray(mask, dtype=np.uint8) * 255)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
+
+
+def label_cells(things: Sequence[tuple[int, Any]], side: int, *, elsewhere: int = 0) -> CellTargets:
+    """Targets from (label, mask) pairs; a cell belongs to what covers it most, if that is a third of it.
+
+    Args:
+        things: labels (1 + class) with their masks.
+        side: cells along a side.
+        elsewhere: label of the other cells: 0, or `UNKNOWN` when the picture holds more than is listed.
+    """
+    labels = np.full((side, side), elsewhere, dtype=np.int64)
+    boxes = np.zeros((side, side, 4), dtype=np.float32)
+    best = np.full((side, side), _LEAST_COVERAGE, dtype=np.float32)
+    for label, mask in things:
+        box = box_from_mask(mask)
+        if box is None:
+            continue
+        share = coverage(mask, side)
+        here = share > best
+        labels[here], best[here] = label, share[here]
+        boxes[here] = np.array(box, dtype=np.float32) / mask.shape[0]
+    return CellTargets(labels, boxes)
+
+
+def cell_loss(
+    scores: Float[Tensor, "cells classes"],
+    places: Float[Tensor, "cells 4"],
+    labels: Int[Tensor, " cells"],
+    boxes: Float[Tensor, "cells 4"],
+) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of what cells show (class 0 = nothing), with how right they are."""
+    held = labels > 0
+    weight = torch.ones(scores.shape[1], device=scores.device)
+    weight[0] = _NOTHING_WEIGHT
+    class_loss = F.cross_entropy(scores.float(), labels, weight=weight, ignore_index=UNKNOWN)
+    off = places.float()[held] - boxes[held]
+    box_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if held.any() else places.float().sum() * 0
+    right = (scores.argmax(dim=1) == labels)[held].float().mean()
+    numbers = {"cell_loss": float(class_loss.detach()), "cells_right": float(right)}
+    return class_loss + _BOX_WEIGHT * box_loss, numbers | {"cell_box_off": float(off.detach().abs().mean())}
