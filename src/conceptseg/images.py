@@ -6,7 +6,9 @@ be read is an `ImageError` that names the source.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +23,7 @@ __all__ = [
     "IGNORE_VALUE",
     "MAX_PIXELS",
     "ImageSource",
+    "LazyImage",
     "describe_source",
     "load_image",
     "load_mask",
@@ -29,8 +32,19 @@ __all__ = [
     "resize_mask",
 ]
 
-ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
-"""A file name, an encoded file's bytes, a PIL image or an array: what `load_image` and `load_mask` read."""
+
+@dataclass(frozen=True, eq=False)
+class LazyImage:
+    """A picture or mask that is made when it is read, such as a mask drawn from polygons."""
+
+    make: Callable[[], np.ndarray]
+    """Gives an array that `load_image` or `load_mask` reads; a partial of a module's function can go to workers."""
+    name: str
+    """What messages call it, e.g. the annotation's file and entry."""
+
+
+ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray | LazyImage
+"""A file name, an encoded file's bytes, a PIL image, an array, or something made when read: what is loaded here."""
 
 MAX_PIXELS = 178_956_970
 """Largest picture read by default: Pillow's own limit against decompression bombs (half a gigabyte of RGB)."""
@@ -68,9 +82,11 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     Raises:
         ImageError: the source is missing, no image, truncated, too large, or an array of another shape or dtype.
     """
-    if isinstance(source, np.ndarray):
-        return _flatten(Image.fromarray(_array_to_uint8(source, describe_source(source))), "array")
     name = describe_source(source)
+    if isinstance(source, LazyImage):
+        source = source.make()
+    if isinstance(source, np.ndarray):
+        return _flatten(Image.fromarray(_array_to_uint8(source, name)), "array")
     return _flatten(_to_8_bit(_decode(source, max_pixels), name), name)
 
 
@@ -112,6 +128,8 @@ def load_mask_with_ignore(
         ImageError: the source cannot be read, or its size is not `size_hw`.
     """
     name = describe_source(source)
+    if isinstance(source, LazyImage):
+        source = source.make()
     if isinstance(source, np.ndarray):
         levels = _array_mask_levels(source)
     else:
@@ -144,6 +162,8 @@ def describe_source(source: ImageSource) -> str:
         return f"<{len(source)} bytes>"
     if isinstance(source, np.ndarray):
         return f"<array {source.shape} {source.dtype}>"
+    if isinstance(source, LazyImage):
+        return repr(source.name)
     if isinstance(filename := getattr(source, "filename", None), (str, Path)) and str(filename):
         return repr(str(filename))
     return f"<PIL image {source.mode} {source.width}×{source.height}>"
