@@ -16,11 +16,11 @@ _GAP_PX = 6
 _CAPTION_PX = 34
 _CARD_WH = (3 * _TILE_PX + 4 * _GAP_PX, _TILE_PX + _CAPTION_PX + 2 * _GAP_PX)
 _TEXT_COLOUR = (40, 40, 40)
-_EMPTY_COLOUR = (236, 236, 236)
+_MARGIN_COLOUR = (236, 236, 236)
 
 
 def draw_sheet(episodes: Sequence[Episode], *, columns: int = 3) -> Image.Image:
-    """A contact sheet: on each card the references' mosaic (grey without any), the mask, and the truth."""
+    """A contact sheet: on each card the references' mosaic (the bare picture without any), the mask, and the truth."""
     rows = -(-len(episodes) // columns)
     sheet = Image.new("RGB", (columns * _CARD_WH[0], rows * _CARD_WH[1]), "white")
     for number, episode in enumerate(episodes):
@@ -31,7 +31,8 @@ def draw_sheet(episodes: Sequence[Episode], *, columns: int = 3) -> Image.Image:
 
 def _draw_card(episode: Episode) -> Image.Image:
     card = Image.new("RGB", _CARD_WH, "white")
-    for number, picture in enumerate((episode.draw_mosaic(), episode.result.overlay(), episode.draw_truth())):
+    shown = (episode.draw_mosaic() or episode.loaded.image, episode.result.overlay(), episode.draw_truth())
+    for number, picture in enumerate(shown):
         card.paste(_tile(picture), (_GAP_PX + number * (_TILE_PX + _GAP_PX), _GAP_PX))
     draw = ImageDraw.Draw(card)
     for line, (text, size_px) in enumerate(((_headline(episode), 13), (_reason(episode), 11))):
@@ -40,13 +41,12 @@ def _draw_card(episode: Episode) -> Image.Image:
     return card
 
 
-def _tile(picture: Image.Image | None) -> Image.Image:
+def _tile(picture: Image.Image) -> Image.Image:
     """A picture fitted into a square, centred on grey."""
-    tile = Image.new("RGB", (_TILE_PX, _TILE_PX), _EMPTY_COLOUR)
-    if picture is not None:
-        fitted = picture.copy()
-        fitted.thumbnail(tile.size)
-        tile.paste(fitted, ((_TILE_PX - fitted.width) // 2, (_TILE_PX - fitted.height) // 2))
+    tile = Image.new("RGB", (_TILE_PX, _TILE_PX), _MARGIN_COLOUR)
+    fitted = picture.copy()
+    fitted.thumbnail(tile.size)
+    tile.paste(fitted, ((_TILE_PX - fitted.width) // 2, (_TILE_PX - fitted.height) // 2))
     return tile
 
 

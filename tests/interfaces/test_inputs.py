@@ -1,0 +1,76 @@
+"""What IMAGE|FOLDER|GLOB and --ref mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conceptseg.errors import InputError
+from conceptseg.interfaces.cli.inputs import find_images, parse_reference
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> Path:
+    for name in ("b.jpg", "a.PNG", "notes.txt", "deep/c.webp", ".hidden/d.png", "out/e.png", "a@b.jpg", "m@2.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["."], ["a.PNG", "a@b.jpg", "b.jpg", "deep/c.webp", "m@2.png"]),
+        (["b.jpg", "."], ["b.jpg", "a.PNG", "a@b.jpg", "deep/c.webp", "m@2.png"]),
+        (["*.jpg"], ["a@b.jpg", "b.jpg"]),
+        (["**/*.webp"], ["deep/c.webp"]),
+        (["notes.txt"], ["notes.txt"]),  # named outright: the user knows best
+        (["deep/../b.jpg", "b.jpg"], ["b.jpg"]),
+    ],
+)
+def test_arguments_stand_for_pictures(tree, arguments, expected):
+    assert find_images(arguments, exclude=Path("out")) == [tree.resolve() / name for name in expected]
+
+
+@pytest.mark.parametrize("argument", [".hidden/../out", "*.gif"])
+def test_an_argument_without_pictures_is_an_error(tree, argument):
+    with pytest.raises(InputError, match="holds no pictures"):
+        find_images([argument], exclude=Path("out"))
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "mask", "box"),
+    [
+        ("b.jpg", "b.jpg", None, None),
+        ("b.jpg@a.PNG", "b.jpg", "a.PNG", None),
+        ("b.jpg@1,2,30,40.5", "b.jpg", None, (1.0, 2.0, 30.0, 40.5)),
+        ("b.jpg@ 1, 2, 30, 40", "b.jpg", None, (1.0, 2.0, 30.0, 40.0)),
+        ("a@b.jpg", "a@b.jpg", None, None),
+        ("a@b.jpg@m@2.png", "a@b.jpg", "m@2.png", None),
+        ("a@b.jpg@1,2,3,4", "a@b.jpg", None, (1.0, 2.0, 3.0, 4.0)),
+    ],
+)
+def test_references_are_read(tree, text, image, mask, box):
+    reference = parse_reference(text)
+    assert reference.image == tree.resolve() / image
+    assert reference.mask == (None if mask is None else tree.resolve() / mask)
+    assert reference.box == box
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("absent.png", "there is no such image"),
+        ("absent.png@1,2,3,4", "there is no such image"),
+        ("b.jpg@absent.png", "neither a mask file nor a box"),
+        ("b.jpg@1,2,3", "neither a mask file nor a box"),
+        ("b.jpg@30,2,1,4", "x1 < x2"),
+        ("b.jpg@1.2.3,2,9,9", "could not convert"),
+    ],
+)
+def test_wrong_references_are_refused(tree, text, complaint):
+    with pytest.raises(InputError, match=complaint):
+        parse_reference(text)

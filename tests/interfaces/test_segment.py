@@ -1,0 +1,232 @@
+"""`conceptseg segment`: the promises about folders, resuming, kills and mistakes, with a segmenter that costs nothing."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conceptseg.interfaces.cli import main, segment
+from tests.interfaces.fakes import FakeSegmenter
+
+
+@pytest.fixture
+def fake(monkeypatch) -> FakeSegmenter:
+    segmenter = FakeSegmenter()
+    monkeypatch.setattr(segment, "load_segmenter", lambda args: segmenter)
+    return segmenter
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Twenty files with the names of pictures, of which numbers 3, 8 and 17 are broken, each in its own way."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(20):
+        picture = Image.fromarray(np.full((12, 16, 3), 10 * number, dtype=np.uint8))
+        picture.save(pictures / f"{number:02}.png")
+    (pictures / "03.png").write_bytes(b"")
+    (pictures / "08.png").write_text("no picture at all")
+    whole = (pictures / "17.png").read_bytes()
+    (pictures / "17.png").write_bytes(whole[: len(whole) // 2])
+    return pictures
+
+
+def records(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def masks(out: Path) -> set[str]:
+    return {path.name for path in out.glob("*.mask.png")}
+
+
+GOOD = {f"{number:02}.png" for number in range(20)} - {"03.png", "08.png", "17.png"}
+
+
+def command(folder: Path, out: Path, *more: str) -> list[str]:
+    return ["segment", str(folder), "--concept", "camouflaged object", "--out", str(out), *more]
+
+
+def test_a_folder_with_broken_pictures_gives_the_others_and_says_which_failed(folder, tmp_path, fake, capsys):
+    out = tmp_path / "out"
+    assert main(command(folder, out)) == 1
+    printed = capsys.readouterr()
+    assert set(fake.seen) == GOOD and len(fake.seen) == 17
+    assert masks(out) == {name.replace(".png", ".mask.png") for name in GOOD}
+    assert len(list(out.glob("*.overlay.jpg"))) == 17
+    assert [line.split(":")[1].strip() for line in printed.err.splitlines() if line.startswith("failed")] == [
+        str(folder / name) for name in ("03.png", "08.png", "17.png")
+    ]
+    assert "20 images: 17 masks (17 direct, 0 reasoned), 3 failed" in printed.out.splitlines()[-1]
+
+
+def test_again_nothing_is_computed_twice_and_only_failures_are_tried(folder, tmp_path, fake):
+    out = tmp_path / "out"
+    main(command(folder, out))
+    fake.seen.clear()
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.mask.png")}
+    assert main(command(folder, out)) == 1
+    assert fake.seen == []
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.mask.png")} == before
+    assert len(records(out)) == 20
+    Image.new("RGB", (16, 12)).save(folder / "03.png")
+    main(command(folder, out))
+    assert fake.seen == ["03.png"]
+
+
+def test_a_finished_folder_needs_no_model(folder, tmp_path, fake, monkeypatch):
+    for name in ("03.png", "08.png", "17.png"):
+        (folder / name).unlink()
+    main(command(folder, tmp_path / "out"))
+    monkeypatch.setattr(segment, "load_segmenter", lambda args: pytest.fail("the model was loaded"))
+    assert main(command(folder, tmp_path / "out")) == 0
+
+
+def test_killed_in_the_middle_and_run_again_it_is_complete(folder, tmp_path, fake):
+    out = tmp_path / "out"
+
+    def run_slowly() -> None:
+        fake.pause_s = 0.05
+        main(command(folder, out))
+
+    process = multiprocessing.get_context("fork").Process(target=run_slowly)
+    process.start()
+    deadline = time.monotonic() + 60
+    while not ((out / "results.jsonl").is_file() and len(records(out)) >= 5):
+        assert time.monotonic() < deadline and process.is_alive()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    done = len(records(out))
+    assert 5 <= done < 20
+    (out / ".00.mask.part.png").write_bytes(b"half a picture")  # what a kill while writing leaves
+    assert main(command(folder, out)) == 1
+    assert len(fake.seen) == len(GOOD - {Path(r["source"]).name for r in records(out)[:done]})
+    assert sorted(Path(record["source"]).name for record in records(out)) == sorted(p.name for p in folder.iterdir())
+    assert not list(out.glob(".*"))
+    for path in out.glob("*.png"):
+        assert np.asarray(Image.open(path)).shape == (12, 16)
+
+
+def test_a_half_written_line_is_dropped_and_its_picture_done_again(folder, tmp_path, fake):
+    out = tmp_path / "out"
+    main(command(folder, out))
+    fake.seen.clear()
+    lines = (out / "results.jsonl").read_text().splitlines()
+    (out / "results.jsonl").write_text("\n".join([*lines[:19], lines[19][:40]]))
+    main(command(folder, out))
+    assert fake.seen == ["19.png"]
+    assert len(records(out)) == 20
+
+
+@pytest.mark.parametrize("vanished", ["00.mask.png", "picture"])
+def test_a_lost_mask_or_a_changed_picture_is_done_again(folder, tmp_path, fake, vanished):
+    out = tmp_path / "out"
+    main(command(folder, out))
+    fake.seen.clear()
+    if vanished == "picture":
+        Image.new("RGB", (30, 20)).save(folder / "00.png")
+    else:
+        (out / vanished).unlink()
+    main(command(folder, out))
+    assert fake.seen == ["00.png"]
+
+
+def test_a_results_folder_belongs_to_one_request(folder, tmp_path, fake, capsys):
+    out = tmp_path / "out"
+    main(command(folder, out))
+    other = ["segment", str(folder), "--concept", "shadow", "--out", str(out)]
+    capsys.readouterr()
+    assert main(other) == 2
+    assert "results of another request (it differs in: concept)" in capsys.readouterr().err
+    assert {record["concept"] for record in records(out)} == {"camouflaged object"}
+    fake.seen.clear()
+    assert main([*other, "--overwrite"]) == 1
+    assert len(fake.seen) == 17
+    assert {record["concept"] for record in records(out)} == {"shadow"}
+
+
+def test_references_count_by_what_they_hold_not_by_their_name(folder, tmp_path, fake):
+    out = tmp_path / "out"
+    reference = tmp_path / "reference.png"
+    shutil.copy(folder / "00.png", reference)
+    main(command(folder, out, "--ref", f"{reference}@1,1,8,8"))
+    fake.seen.clear()
+    shutil.copy(reference, tmp_path / "copy.png")
+    assert main(command(folder, out, "--ref", f"{tmp_path / 'copy.png'}@1,1,8,8")) == 1
+    assert fake.seen == []
+    shutil.copy(folder / "01.png", reference)
+    assert main(command(folder, out, "--ref", f"{reference}@1,1,8,8")) == 2
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, fake):
+    names = ["a/x.png", "b/x.png", "b/X.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    out = tmp_path / "out"
+    assert main(command(tmp_path / "a", out)) == 0
+    assert main(["segment", str(tmp_path / "b"), str(tmp_path / "a"), *command(tmp_path, out)[2:]]) == 0
+    stems = {Path(record["source"]).relative_to(tmp_path).as_posix(): record["stem"] for record in records(out)}
+    assert stems["a/x.png"] == "x"
+    assert len({stem.casefold() for stem in stems.values()}) == 3
+    assert masks(out) == {f"{stem}.mask.png" for stem in stems.values()}
+
+
+def test_results_inside_the_folder_are_no_inputs(folder, fake):
+    out = folder / "results"
+    main(command(folder, out))
+    fake.seen.clear()
+    main(command(folder, out))
+    assert fake.seen == []
+
+
+def test_ctrl_c_keeps_what_is_done(folder, tmp_path, fake, monkeypatch, capsys):
+    whole_stream = fake.stream
+
+    def interrupted(*args, **options):
+        for count, result in enumerate(whole_stream(*args, **options)):
+            if count == 2:
+                raise KeyboardInterrupt
+            yield result
+
+    monkeypatch.setattr(fake, "stream", interrupted)
+    assert main(command(folder, tmp_path / "out")) == 130
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    monkeypatch.setattr(fake, "stream", whole_stream)
+    fake.seen.clear()
+    main(command(folder, tmp_path / "out"))
+    assert set(fake.seen) == GOOD - {"00.png", "01.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nowhere"], "There is no file or folder 'nowhere'"),
+        (["*.nothing"], "holds no pictures"),
+        ([".", "--ref", "absent.png"], "there is no such image"),
+        ([".", "--concept", "  "], "--concept is blank"),
+        ([".", "--batch-size", "0"], "--batch-size must be at least 1"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_leaves_nothing(folder, monkeypatch, fake, capsys, arguments, complaint):
+    monkeypatch.chdir(folder)
+    assert main(["segment", "--concept", "shadow", "--out", "new", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert complaint in printed and len(printed.splitlines()) == 1
+    assert not Path("new").exists()
+
+
+def test_a_reference_that_cannot_be_used_stops_before_anything_is_written(folder, tmp_path, fake, capsys):
+    out = tmp_path / "out"
+    assert main(command(folder, out, "--ref", f"{folder / '00.png'}@100,100,120,120")) == 2
+    assert "lies outside its picture" in capsys.readouterr().err
+    assert not out.exists()
