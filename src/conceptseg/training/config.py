@@ -44,11 +44,9 @@ class ModelSection(_Section):
     """What is trained."""
 
     checkpoint: str = "nano"
-    """The bundled `nano`, a checkpoint folder, or a hub id; not read when `mllm` and `sam` are given."""
-    mllm: str | None = None
-    """Folder or hub id of a Qwen2.5-VL, to start with a fresh concept translation; goes with `sam`."""
+    """The bundled `nano`, a checkpoint folder, a hub id, or `MLLM+SAM`, two of the latter without a translation yet."""
     sam: str | None = None
-    """Folder or hub id of a SAM 3; goes with `mllm`."""
+    """Folder or hub id to take SAM 3 from, instead of the checkpoint's."""
     concept_tokens: int | None = Field(default=None, gt=0)
     """L2. None keeps the checkpoint's number (8 when fresh); another number means a fresh translation."""
     fresh_translation: bool = False
@@ -59,12 +57,6 @@ class ModelSection(_Section):
     """Where a single process trains; under `accelerate launch` each process has its own."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the MLLM's weights; "auto" is float32 on a CPU, bfloat16 elsewhere. SAM 3 and the CTM stay in float32."""
-
-    @model_validator(mode="after")
-    def _both_parts_or_none(self) -> ModelSection:
-        if (self.mllm is None) != (self.sam is None):
-            raise ValueError("mllm and sam go together: give both, or a checkpoint instead")
-        return self
 
 
 class WorldSection(_Section):
@@ -266,7 +258,7 @@ class LoraSection(_Section):
     """Adapters instead of all of the MLLM's weights."""
 
     rank: int = Field(default=64, gt=0)
-    alpha: float = Field(default=128.0, gt=0)
+    alpha: int = Field(default=128, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Linear layers of the language model."""
@@ -316,6 +308,9 @@ class MetaGRPOConfig(_RunConfig):
     max_completion_tokens: int = Field(default=768, gt=0)
     reward: RewardSection = RewardSection()
     segmentation: SegmentationSection = SegmentationSection()
+    sam_prompt: Literal["translation", "box"] = "translation"
+    """What SAM 3 is prompted with: concept tokens (the method), or the response's box and answer, row "+ GRPO" of Table
+    4(a), where no loss can flow back."""
     policy: PolicySection = PolicySection()
     vllm: VllmSection = VllmSection()
 
@@ -327,6 +322,11 @@ class MetaGRPOConfig(_RunConfig):
         """Whether SAM 3 and the CTM take part: for the mask reward or the segmentation loss."""
         return self.reward.mask > 0 or self.segmentation.weight > 0
 
+    @property
+    def trains_translation(self) -> bool:
+        """Whether the concept translation learns: it may, and a loss reaches it."""
+        return self.policy.translation and self.segmentation.weight > 0
+
     @model_validator(mode="after")
     def _groups_fill_batches(self) -> MetaGRPOConfig:
         if self.batch_size % self.group_size:
@@ -337,9 +337,9 @@ class MetaGRPOConfig(_RunConfig):
         return self
 
     @model_validator(mode="after")
-    def _adapters_leave_the_vision_tower(self) -> MetaGRPOConfig:
-        if self.vllm.use and self.policy.mllm == "lora":
-            raise ValueError("vllm.use with policy.mllm=lora is not supported: merge the adapter first, or train fully")
+    def _boxes_carry_no_gradient(self) -> MetaGRPOConfig:
+        if self.sam_prompt == "box" and self.segmentation.weight > 0:
+            raise ValueError("with sam_prompt=box nothing can learn from the masks: set segmentation.weight=0")
         return self
 
 

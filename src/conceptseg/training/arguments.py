@@ -1,0 +1,92 @@
+"""From our configuration to the arguments of transformers' and TRL's trainers, the only place that knows both."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+import torch
+from transformers import TrainingArguments
+
+from conceptseg.training.config import MetaGRPOConfig, TrainingConfig
+
+__all__ = ["common_arguments", "grpo_arguments", "world_size"]
+
+ArgumentsT = TypeVar("ArgumentsT", bound=TrainingArguments)
+
+
+def world_size() -> int:
+    """How many processes train, as their launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def common_arguments(config: TrainingConfig, steps: int, **more: Any) -> dict[str, Any]:
+    """What both trainers are told.
+
+    The run is one pass over `steps` updates of draws in an order of our own, so the trainer's own notions of epochs,
+    shuffling and rotation of checkpoints are switched off.
+    """
+    on_cpu = config.model.device == "cpu" or not torch.cuda.is_available()
+    bf16 = (not on_cpu) if config.bf16 is None else config.bf16
+    return {
+        "output_dir": str(config.out),
+        "seed": config.seed,
+        "max_steps": steps,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": config.per_device_batch_size,
+        "gradient_accumulation_steps": config.accumulation_steps(world_size()),
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(config.scheduler, config.scheduler),
+        "warmup_steps": config.warmup_steps,
+        "optim": "adamw_torch",
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": bf16,
+        "fp16": False,
+        "use_cpu": on_cpu,
+        "logging_steps": config.log.every,
+        "logging_nan_inf_filter": False,
+        "report_to": list(config.log.to) or "none",
+        "save_strategy": "steps",
+        "save_steps": config.checkpoints.every,
+        "save_total_limit": None,
+        "dataloader_num_workers": config.workers,
+        "dataloader_pin_memory": not on_cpu,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        **more,
+    }
+
+
+def grpo_arguments(config: MetaGRPOConfig, steps: int) -> dict[str, Any]:
+    """What TRL's trainer is told besides: its defaults differ from the paper's, so everything is said."""
+    accumulation = config.accumulation_steps(world_size())
+    vllm = config.vllm
+    choices: dict[str, Any] = {
+        "num_generations": config.group_size,
+        "steps_per_generation": accumulation,
+        "num_iterations": 1,
+        "max_completion_length": config.max_completion_tokens,
+        "beta": config.beta,
+        "epsilon": 0.2,
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": 0,
+        "reward_weights": list(config.reward.weights.values()),
+        "mask_truncated_completions": False,
+        "disable_dropout": True,
+        "shuffle_dataset": False,
+        "gradient_checkpointing": config.policy.gradient_checkpointing,
+        "log_completions": False,
+        "use_vllm": vllm.use,
+    }
+    if vllm.use:
+        choices |= {
+            "vllm_mode": vllm.mode,
+            "vllm_gpu_memory_utilization": vllm.memory_share,
+            "vllm_server_host": vllm.host,
+            "vllm_server_port": vllm.port,
+        }
+    return common_arguments(config, steps, **choices)

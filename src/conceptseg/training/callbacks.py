@@ -1,0 +1,175 @@
+"""What happens beside the updates: a live line, whole checkpoints, a clean stop on SIGTERM, averaged numbers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from conceptseg.training.checkpoints import mark_complete, prune_checkpoints
+from conceptseg.training.config import TrainingConfig
+from conceptseg.training.config_reading import save_config
+
+__all__ = ["CONFIG_COPY", "CheckpointKeeper", "HeldOutMeter", "NumberLog", "ProgressLine", "StopOnSignal"]
+
+CONFIG_COPY = "config.yaml"
+"""The resolved configuration, beside the run and inside every checkpoint."""
+
+
+class NumberLog:
+    """Numbers of updates, averaged since they were last taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, int] = defaultdict(int)
+
+    def add(self, numbers: Mapping[str, float], count: int = 1) -> None:
+        """Note averages over `count` samples."""
+        for name, value in numbers.items():
+            self._sums[name] += value * count
+            self._counts[name] += count
+
+    def take(self) -> dict[str, float]:
+        """The averages so far, over all processes; starts anew."""
+        totals = {name: (total, self._counts[name]) for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return {name: total / count for name, (total, count) in _over_processes(totals).items() if count}
+
+
+class CheckpointKeeper(TrainerCallback):
+    """Marks checkpoints as whole once everything is written, then deletes the oldest beyond K."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._config = config
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After a checkpoint."""
+        if dist.is_initialized():
+            dist.barrier()
+        if state.is_world_process_zero:
+            folder = self._config.out / f"checkpoint-{state.global_step}"
+            save_config(self._config, folder / CONFIG_COPY)
+            mark_complete(folder, self._config, state.global_step)
+            prune_checkpoints(self._config.out, self._config.checkpoints.keep)
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGTERM, finishes the update, saves, and stops; `stopped` says that it did."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._asked = False
+        self._before: Any = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start listening."""
+        try:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        except ValueError:  # not the main thread: whoever embeds us handles signals
+            self._before = None
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Save and stop, if asked; all processes agree on when."""
+        if _any_process(self._asked, args.device):
+            self.stopped = state.global_step < state.max_steps
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop listening."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+
+
+class ProgressLine(TrainerCallback):
+    """One live line: how far, how fast, and the numbers that matter."""
+
+    def __init__(self, samples_per_update: int, shown: Mapping[str, str]) -> None:
+        self._samples = samples_per_update
+        self._shown = shown
+        self._bar: Any = None
+        self._since, self._first = time.monotonic(), 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Open the line."""
+        if state.is_world_process_zero:
+            self._since, self._first = time.monotonic(), state.global_step
+            self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="update", dynamic_ncols=True)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Move on."""
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Show the latest numbers."""
+        if self._bar is None or not logs:
+            return
+        seconds = max(1e-9, time.monotonic() - self._since)
+        rate = (state.global_step - self._first) * self._samples / seconds
+        numbers = {short: logs[name] for name, short in self._shown.items() if isinstance(logs.get(name), (int, float))}
+        self._bar.set_postfix({k: f"{v:.3g}" for k, v in numbers.items()} | {"samples/s": f"{rate:.3g}"})
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class HeldOutMeter(TrainerCallback):
+    """Measures on samples set aside: before the first update, every so often, and after the last."""
+
+    def __init__(self, measure: Callable[[int], None], every: int | None) -> None:
+        self._measure = measure
+        self._every = every
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Before the first update; a resumed run has done this already."""
+        if state.global_step == 0:
+            self._measure(0)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Every so often."""
+        due = self._every is not None and state.global_step % self._every == 0
+        if due or state.global_step == state.max_steps:
+            self._measure(state.global_step)
+
+
+def _any_process(asked: bool, device: torch.device) -> bool:
+    if not dist.is_initialized():
+        return asked
+    flag = torch.tensor(float(asked), device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def _over_processes(totals: dict[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
+    if not dist.is_initialized():
+        return totals
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, totals)
+    names = [name for part in gathered for name in part]
+    return {
+        name: (sum(p[name][0] for p in gathered if name in p), sum(p[name][1] for p in gathered if name in p))
+        for name in dict.fromkeys(names)
+    }

@@ -1,0 +1,212 @@
+"""What a run leaves on disk: checkpoints that any command can load, whole or not at all, the newest K of them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
+
+from conceptseg import __version__
+from conceptseg.errors import CheckpointError, InputError, ResourceError, TrainingError
+from conceptseg.files import replacing
+from conceptseg.models.conceptseg import CONFIG_FILE, CTM_FILE, ConceptSegConfig
+from conceptseg.training.config import TrainingConfig
+
+__all__ = [
+    "STATE_FILE",
+    "CheckpointWriter",
+    "complete_checkpoints",
+    "explain_full_disk",
+    "latest_checkpoint",
+    "mark_complete",
+    "prune_checkpoints",
+    "require_room",
+]
+
+STATE_FILE = "training_state.json"
+"""Written last: a checkpoint without it was cut off while being written."""
+
+_MLLM = "mllm"
+_NUMBERED = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class CheckpointWriter:
+    """Writes and reads the trained parts of a model in the checkpoint format of `ConceptSegModel`.
+
+    Parts that stay as they were are named, not copied: SAM 3 always, the MLLM unless it learns.
+    """
+
+    config: ConceptSegConfig
+    mllm_source: str
+    """Folder or hub id of the MLLM that the run started from."""
+    sam_source: str
+    processor: ProcessorMixin
+
+    def write(
+        self,
+        folder: Path,
+        translation: Mapping[str, Tensor] | None,
+        mllm: PreTrainedModel | None = None,
+        mllm_state: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write what was trained.
+
+        Args:
+            folder: created if needed.
+            translation: the CTM's tensors, None without one.
+            mllm: given when it learns.
+            mllm_state: its tensors.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        learns = mllm is not None
+        if mllm is not None:
+            state = {key: value.contiguous() for key, value in (mllm_state or {}).items()}
+            for alias in getattr(mllm, "all_tied_weights_keys", None) or {}:
+                state.pop(alias, None)
+            mllm.save_pretrained(folder / _MLLM, state_dict=state)
+            self.processor.save_pretrained(folder / _MLLM)
+        if translation is not None:
+            save_file({key: value.contiguous() for key, value in translation.items()}, folder / CTM_FILE)
+        places = {"mllm": _MLLM if learns else self.mllm_source, "sam": self.sam_source}
+        config = self.config.model_copy(update=places)
+        (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def read_translation(self, folder: Path) -> dict[str, Tensor] | None:
+        """The CTM's tensors of a checkpoint, None without one.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        if self.config.translation is None:
+            return None
+        try:
+            return load_file(folder / CTM_FILE)
+        except Exception as error:
+            raise CheckpointError(f"Cannot resume: {folder / CTM_FILE} is missing or damaged ({error}).") from error
+
+    @staticmethod
+    def read_mllm(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
+        """The MLLM's tensors of a checkpoint, under the names that `like` has for them."""
+        loaded = type(like).from_pretrained(folder / _MLLM, dtype=like.dtype)
+        return dict(loaded.state_dict())
+
+
+def mark_complete(folder: Path, config: TrainingConfig, step: int) -> None:
+    """Say that a checkpoint is whole, and what run it belongs to."""
+    state = {
+        "step": step,
+        "stage": config.stage,
+        "config": config.model_dump(mode="json"),
+        "versions": {"conceptseg": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    with replacing(folder / STATE_FILE) as fresh:
+        fresh.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def complete_checkpoints(out: Path) -> list[Path]:
+    """The whole checkpoints of a run's folder, oldest first."""
+    found = ((_step_of(path), path) for path in out.glob("checkpoint-*") if (path / STATE_FILE).is_file())
+    return [path for _, path in sorted(found)]
+
+
+def latest_checkpoint(out: Path, config: TrainingConfig) -> Path | None:
+    """The checkpoint to resume from, or None for a fresh start; checkpoints cut off while being written are removed.
+
+    Raises:
+        InputError: the folder holds a run with another configuration; all keys that differ are named.
+    """
+    whole = complete_checkpoints(out)
+    for path in out.glob("checkpoint-*"):
+        if path not in whole and _NUMBERED.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+    if not whole:
+        return None
+    _require_same_run(whole[-1], config)
+    return whole[-1]
+
+
+def prune_checkpoints(out: Path, keep: int) -> None:
+    """Delete all but the newest whole checkpoints."""
+    for path in complete_checkpoints(out)[:-keep]:
+        (path / STATE_FILE).unlink(missing_ok=True)  # first, so that a half-deleted one never counts as whole
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def require_room(out: Path, checkpoint_bytes: int) -> None:
+    """Refuse a folder that cannot be written to, or has no room for a single checkpoint.
+
+    Raises:
+        ResourceError: either is so.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".writable-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ResourceError(f"Cannot write to the run's folder {out}: {error.strerror}. Set another `out`.") from error
+    free = shutil.disk_usage(out).free
+    if free < checkpoint_bytes:
+        raise ResourceError(
+            f"The disk of {out} has {free / 2**30:.1f} GiB free, one checkpoint needs about "
+            f"{checkpoint_bytes / 2**30:.1f} GiB. Free some, or set another `out`."
+        )
+
+
+@contextmanager
+def explain_full_disk(out: Path) -> Iterator[None]:
+    """Turn a disk that fills up inside the block into a sentence that says what is safe.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full_disk(error):
+            raise
+        whole = complete_checkpoints(out)
+        last = f"The last whole checkpoint is {whole[-1]}" if whole else "There is no checkpoint yet"
+        raise TrainingError(
+            f"The disk of {out} is full. {last}; free some space and give the same command to go on from there."
+        ) from error
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Safetensors and torch wrap the system's error in their own, with its text."""
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error)
+
+
+def _step_of(path: Path) -> int:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+_MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out"})
+
+
+def _require_same_run(checkpoint: Path, config: TrainingConfig) -> None:
+    before: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["config"]
+    now = config.model_dump(mode="json")
+    differing = sorted(
+        key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in _MAY_CHANGE
+    )
+    if differing:
+        raise InputError(
+            f"{checkpoint.parent} holds a run with another configuration: {', '.join(differing)} differ. Set another "
+            "`out`, or restore these to resume; the run's own are in its config.yaml."
+        )

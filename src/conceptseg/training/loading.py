@@ -1,0 +1,89 @@
+"""The model as a run starts from it: a checkpoint, with what the configuration wants otherwise."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from conceptseg.errors import CheckpointError, ConfigError
+from conceptseg.models.checkpoints import open_checkpoint
+from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel
+from conceptseg.models.translation import ConceptTranslation, TranslationConfig
+from conceptseg.protocol import template_names
+from conceptseg.training.config import ModelSection
+
+__all__ = ["load_for_training", "sources_of", "training_protocol", "wanted_translation"]
+
+_DEFAULT_TOKENS = 8  # L2 of Table 7
+_log = logging.getLogger(__name__)
+
+
+def load_for_training(
+    section: ModelSection, *, seed: int, device: str, max_new_tokens: int | None = None, needs_translation: bool = True
+) -> ConceptSegModel:
+    """Load a model to train.
+
+    Args:
+        section: what to start from.
+        seed: of a fresh concept translation's weights.
+        device: where to load to.
+        max_new_tokens: longest response; None keeps the checkpoint's.
+        needs_translation: whether to make a concept translation where there is none.
+
+    Raises:
+        ConfigError: no such template.
+        CheckpointError: see `conceptseg.models.loading.load_parts`, also for its other errors.
+    """
+    dtype = None if section.dtype == "auto" else section.dtype
+    model = ConceptSegModel.from_pretrained(section.checkpoint, sam=section.sam, device=device, dtype=dtype)
+    prompt_size = model.segmenter.prompt_size
+    config = training_protocol(model.config, section, max_new_tokens)
+    wanted = wanted_translation(section, config.translation, model.reasoner.hidden_size, prompt_size)
+    translation = model.translation
+    if needs_translation and (translation is None or wanted != config.translation or section.fresh_translation):
+        _log.info("The concept translation starts afresh: %s.", wanted)
+        translation = _fresh(wanted, seed).to(model.device)
+    config = config.model_copy(update={"translation": translation.config if translation else None})
+    return ConceptSegModel(config, model.reasoner, translation, model.segmenter).eval()
+
+
+def wanted_translation(
+    section: ModelSection, stored: TranslationConfig | None, hidden_size: int, prompt_size: int
+) -> TranslationConfig:
+    """Sizes of the concept translation that the configuration asks for, given the checkpoint's own."""
+    if stored is None:
+        tokens = section.concept_tokens or _DEFAULT_TOKENS
+        return TranslationConfig(hidden_size=hidden_size, prompt_size=prompt_size, num_queries=tokens)
+    return stored.model_copy(update={"num_queries": section.concept_tokens or stored.num_queries})
+
+
+def training_protocol(config: ConceptSegConfig, section: ModelSection, max_new_tokens: int | None) -> ConceptSegConfig:
+    """The checkpoint's config with the run's template and response length.
+
+    Raises:
+        ConfigError: no such template.
+    """
+    if section.template is not None and section.template not in template_names():
+        raise ConfigError(f"model.template: there is no {section.template!r}. Known: {', '.join(template_names())}.")
+    changes = {"template": section.template, "max_new_tokens": max_new_tokens}
+    known = {key: value for key, value in changes.items() if value is not None}
+    return config.model_copy(update={"protocol": config.protocol.model_copy(update=known)})
+
+
+def _fresh(config: TranslationConfig, seed: int) -> ConceptTranslation:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ConceptTranslation(config)
+
+
+def sources_of(section: ModelSection) -> tuple[str, str]:
+    """Where the MLLM and SAM 3 of a run lie on this machine, for checkpoints to name them.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it has no SAM 3.
+    """
+    checkpoint = open_checkpoint(section.checkpoint, sam=section.sam)
+    if checkpoint.sam_folder is None:
+        raise CheckpointError(f"{section.checkpoint} comes without SAM 3: name one with model.sam.")
+    return str(checkpoint.mllm_folder.resolve()), str(checkpoint.sam_folder.resolve())

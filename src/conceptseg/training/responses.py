@@ -1,0 +1,106 @@
+"""The responses that the concept translation reads while it warms up (§3.4, stage I), and their hidden states."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+
+from conceptseg.data.samples import ConceptSample
+from conceptseg.errors import InputError
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.protocol import Response, format_response
+from conceptseg.training.config import ResponseSection
+from conceptseg.training.episodes import Episode
+from conceptseg.training.states import StateRecord, StateStore, address_of, consecutive
+
+__all__ = ["fill_store", "read_episodes", "template_response", "with_true_boxes"]
+
+_TEMPLATE_ANSWERS = ("visual", "object")
+_log = logging.getLogger(__name__)
+
+
+def with_true_boxes(episode: Episode, response: Response) -> tuple[str, str]:
+    """What the MLLM said with its boxes replaced by the true ones, and the answer in it.
+
+    Parts it did not say stay unsaid; a missing answer becomes the concept's own words. Text in which tags stand where
+    they cannot be undone is reduced to boxes and answer.
+    """
+    answer = episode.answer_of(response)
+    rule = response.rule if episode.expects_rule else None
+    try:
+        return format_response(response.think, rule, episode.truth.check, episode.truth.box, answer), answer
+    except InputError:
+        answer = episode.sample.concept
+        return format_response(None, None, episode.truth.check, episode.truth.box, answer), answer
+
+
+def template_response(episode: Episode) -> tuple[str, str]:
+    """The released code's bare template: the true box alone, and "visual" or "object" for SAM 3, by the sample's id."""
+    digest = hashlib.blake2b(episode.id.encode(), digest_size=1).digest()
+    return format_response(None, None, None, episode.truth.box, None), _TEMPLATE_ANSWERS[digest[0] % 2]
+
+
+@torch.no_grad()
+def read_episodes(model: ConceptSegModel, episodes: Sequence[Episode], section: ResponseSection) -> list[StateRecord]:
+    """Responses of a batch of episodes with their hidden states, from the frozen MLLM."""
+    prompts = [episode.prompt for episode in episodes]
+    if section.source == "template":
+        said = [template_response(episode) for episode in episodes]
+    else:
+        generation = model.reasoner.generate(prompts, max_new_tokens=section.max_new_tokens)
+        responses = [episode.read(text) for episode, text in zip(episodes, generation.texts, strict=True)]
+        if section.source == "generated":
+            answers = [episode.answer_of(response) for episode, response in zip(episodes, responses, strict=True)]
+            rows = zip(generation.texts, answers, generation.hidden_states, generation.mask, strict=True)
+            return [StateRecord(text, answer, states[mask]) for text, answer, states, mask in rows]
+        said = [with_true_boxes(episode, response) for episode, response in zip(episodes, responses, strict=True)]
+    read = model.reasoner.hidden_states_of(prompts, [text for text, _ in said])
+    read_rows = zip(said, read.hidden_states, read.mask, strict=True)
+    return [StateRecord(text, answer, states[mask]) for (text, answer), states, mask in read_rows]
+
+
+def fill_store(
+    model: ConceptSegModel,
+    build: Callable[[ConceptSample], Episode],
+    samples: Sequence[ConceptSample],
+    section: ResponseSection,
+    store: StateStore,
+    fingerprint: str,
+    *,
+    share: tuple[int, int] = (0, 1),
+) -> dict[int, str]:
+    """Make sure that the store holds a record for each sample.
+
+    Samples are read in fixed groups of `section.batch_size`, and a group is done as a whole: rounding depends on what
+    stands beside a sample in its batch, and a run that was interrupted here must come to the same states.
+
+    Args:
+        model: whose MLLM reads.
+        build: makes a sample's episode.
+        samples: all of them.
+        section: how responses come about.
+        store: what to fill.
+        fingerprint: of the MLLM.
+        share: (rank, processes): which of the groups to do.
+
+    Returns:
+        Place of a sample → address of its record, for this process's share.
+    """
+    rank, processes = share
+    groups = list(consecutive(len(samples), section.batch_size))[rank::processes]
+    addresses: dict[int, str] = {}
+    made = 0
+    for group in groups:
+        episodes = [build(samples[place]) for place in group]
+        found = [address_of(e, fingerprint, section.source, section.max_new_tokens) for e in episodes]
+        if any(address not in store for address in found):
+            made += len(group)
+            for address, record in zip(found, read_episodes(model, episodes, section), strict=True):
+                store.add(address, record)
+        addresses |= dict(zip(group, found, strict=True))
+    store.flush()
+    _log.info("Hidden states: %d of %d samples read now, the rest found on disk.", made, len(addresses))
+    return addresses

@@ -1,0 +1,77 @@
+"""The few private methods of transformers' `Trainer` that both stages override, in one place.
+
+They change what a checkpoint looks like (ours, loadable by every command, instead of the trainer's), and what is logged
+beside the loss. Everything else of the trainer is used as it is. Written against transformers 5.10 to 5.23.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from transformers import PreTrainedModel, Trainer
+
+from conceptseg.training.callbacks import NumberLog
+from conceptseg.training.checkpoints import CheckpointWriter, explain_full_disk
+
+__all__ = ["RunHooks", "TrainedParts"]
+
+if TYPE_CHECKING:
+    _Base = Trainer
+else:
+    _Base = object
+
+
+class TrainedParts:
+    """The parts of a model that a checkpoint holds."""
+
+    def __init__(
+        self,
+        translation: Mapping[str, Tensor] | None,
+        mllm: PreTrainedModel | None = None,
+        mllm_state: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.translation = translation
+        self.mllm = mllm
+        self.mllm_state = mllm_state
+
+
+class RunHooks(_Base):
+    """Mixed into a trainer, before it: our checkpoints, and our numbers in its log lines."""
+
+    writer: CheckpointWriter
+    numbers: NumberLog
+    out: Path
+
+    def trained_parts(self, state: Mapping[str, Tensor]) -> TrainedParts:
+        """What of the trained module's state goes where in a checkpoint."""
+        raise NotImplementedError
+
+    def restore(self, folder: Path) -> None:
+        """Put a checkpoint's tensors back into the trained module."""
+        raise NotImplementedError
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        parts = self.trained_parts(model.state_dict() if state_dict is None else state_dict)
+        folder = Path(output_dir or self.out)
+        with explain_full_disk(self.out):
+            self.writer.write(folder, parts.translation, parts.mllm, parts.mllm_state)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with explain_full_disk(self.out):
+            super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_fsdp_enabled:  # shards lie beside our files, in accelerate's own form
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self.restore(Path(resume_from_checkpoint))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the trainer's numbers with ours, averaged since the last line over all processes."""
+        super().log(logs | self.numbers.take(), start_time)
