@@ -66,7 +66,7 @@ def test_a_recipe_that_extends_itself_is_refused(recipe):
 def test_every_mistake_in_one_message(recipe):
     file = recipe("learning_rat: 1\ndata: {wrld: {}, references: {count: -1}}\nbatch_size: many\n")
     with pytest.raises(ConfigError) as caught:
-        load_config("warmup", file, ["typo.key=1", "other=2", "nothing", "scheduler=quick", "model.mllm=x"])
+        load_config("warmup", file, ["typo.key=1", "other=2", "nothing", "scheduler=quick", "model=x"])
     message = str(caught.value)
     assert message.startswith(f"10 mistake(s) in the configuration of warmup ({file}):")
     for complaint in (
@@ -79,7 +79,7 @@ def test_every_mistake_in_one_message(recipe):
         "scheduler: expected 'linear', 'cosine' or 'constant', got 'quick'",
         "data.wrld: unknown key, did you mean 'world'?",
         "data.references.count: expected greater than or equal to 0, got -1",
-        "model: mllm and sam go together: give both, or a checkpoint instead",
+        "model: expected keys and values, got 'x'",
     ):
         assert complaint in message
 
@@ -89,6 +89,8 @@ def test_sections_that_contradict_themselves():
         load_config("warmup", None, ["out=x", "data.limit=3"])
     with pytest.raises(ConfigError, match=r"must be a multiple of group_size 8, got 12"):
         load_config("meta-grpo", None, [*MINIMAL, "batch_size=12"])
+    with pytest.raises(ConfigError, match=r"nothing can learn from the masks: set segmentation.weight=0"):
+        load_config("meta-grpo", None, [*MINIMAL, "sam_prompt=box"])
     with pytest.raises(ConfigError, match=r"reward: at least one term of the reward needs a weight above 0"):
         load_config("meta-grpo", None, [*MINIMAL, "reward.format=0", "reward.mask=0", "reward.meta=0"])
 
