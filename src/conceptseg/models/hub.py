@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from huggingface_hub import HfApi, constants, errors, get_token, is_offline_mode, snapshot_download
 
@@ -100,6 +100,7 @@ def hub_settings() -> HubSettings:
     )
 
 
+@runtime_checkable
 class Hub(Protocol):
     """What is asked of a hub; the tests have their own."""
 
@@ -149,7 +150,7 @@ class Source:
     def folder(self) -> Path | None:
         """The local folder that the name stands for; None if it can only be a hub id."""
         path = Path(self.name).expanduser()
-        return path if path.is_dir() else None
+        return path if self.name.strip() and path.is_dir() else None
 
 
 def hub_access(repo_id: str, *, hub: Hub | None = None) -> HubAccess:
