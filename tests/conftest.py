@@ -1,7 +1,15 @@
 """What holds for all tests: types and shapes are checked at run time, and property tests do the same every time."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from conceptseg.inference import ConceptSegmenter
 
 install_import_hook("conceptseg", "tests.check_types")  # jaxtyping and beartype, on every signature of the package
 
@@ -9,3 +17,17 @@ settings.register_profile(
     "same everywhere", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("same everywhere")  # a busy machine must not fail a property
+
+
+@pytest.fixture(scope="session")
+def nano() -> ConceptSegmenter:
+    """The bundled checkpoint, loaded once for all tests; they leave it as they found it."""
+    import torch
+
+    from conceptseg.inference import ConceptSegmenter
+    from conceptseg.models.checkpoints import bundled_folder
+
+    if not (bundled_folder() / "config.json").is_file():
+        pytest.skip("this working copy has no bundled checkpoint")
+    torch.set_num_threads(1)  # tests share their cores; two threads that wait for each other are slower than one
+    return ConceptSegmenter.from_pretrained("nano", device="cpu", lazy=False)

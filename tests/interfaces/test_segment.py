@@ -1,4 +1,4 @@
-"""`conceptseg segment`: the promises about folders, resuming, kills and mistakes, with a segmenter that costs nothing."""
+"""`conceptseg segment`: what it promises of folders, resuming, kills and mistakes, with a model that costs nothing."""
 
 from __future__ import annotations
 

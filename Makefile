@@ -1,0 +1,45 @@
+# Everything from a fresh clone: `make demo`, `make test`, `make checks`. Each sets up .venv first, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test test-all checks format bench clean
+.DEFAULT_GOAL := test
+
+setup: $(READY)
+
+# The stamp is as new as what it was installed from, so an edit of either file installs again.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "conceptseg needs Python 3.10 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/conceptseg demo --out demo
+
+# What takes seconds; `test-all` adds the tests marked `slow`.
+test: $(READY)
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-all: $(READY)
+	$(BIN)/python -m pytest
+
+checks: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/interrogate --quiet
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/inference_speed.py
+
+clean:
+	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

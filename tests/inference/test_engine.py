@@ -1,0 +1,262 @@
+"""The engine with the bundled checkpoint; where only the way matters, SAM 3 and the MLLM say what the test wants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conceptseg.data import Reference, load_sample
+from conceptseg.data.world import ConceptWorld
+from conceptseg.errors import ImageError, InputError
+from conceptseg.geometry import box_iou
+from conceptseg.inference import ConceptSegmenter, Query, Route
+from conceptseg.models.reasoner import Generation
+from conceptseg.models.segmenter import SegmentationLogits
+from conceptseg.protocol import format_response
+
+FRAME_OF_NANO = 168
+
+
+def picture(width: int = 40, height: int = 30, shade: int = 90) -> Image.Image:
+    return Image.new("RGB", (width, height), (shade, shade // 2, 200))
+
+
+def four_references() -> list[Reference]:
+    return [Reference(picture(60, 60, 40 * n), box=(5.0 + n, 10.0, 35.0, 50.0)) for n in range(4)]
+
+
+@pytest.fixture
+def presence(nano, monkeypatch) -> dict[str, float]:
+    """SAM 3 as a stub: sets the presence it reports ("score"), counts how often it is asked for a mask ("asked")."""
+    says = {"score": 0.5, "asked": 0}
+
+    def decode(features, prompt):
+        says["asked"] += 1
+        logit = math.log(says["score"] / (1 - says["score"]))
+        return SegmentationLogits(torch.ones(len(features), 8, 8), torch.full((len(features),), logit))
+
+    monkeypatch.setattr(nano.model.segmenter, "decode", decode)
+    return says
+
+
+@pytest.fixture
+def replies(nano, monkeypatch) -> list[str]:
+    """The MLLM as a stub: answers every prompt with the last of these texts, or fails the test if there is none."""
+    texts: list[str] = []
+
+    def reason(prompts: Sequence[object]) -> Generation:
+        assert texts, "the MLLM was asked"
+        count, width = len(prompts), nano.model.translation.config.hidden_size
+        mask = torch.ones(count, 3, dtype=torch.bool)
+        return Generation([texts[-1]] * count, mask.long(), torch.zeros(count, 3, width), mask)
+
+    monkeypatch.setattr(nano.model, "reason", reason)
+    return texts
+
+
+def reply(answer: str | None = "spot", box=(42, 0, 126, 168), check=None) -> str:
+    return format_response("Looking.", "Segment the spot.", check, box, answer)
+
+
+@pytest.mark.parametrize(
+    ("concept", "score", "route"),
+    [
+        ("cat", 0.1001, Route.DIRECT),
+        ("cat", 0.0999, Route.REASONED),
+        ("black cat", 0.1999, Route.REASONED),
+        ("black cat", 0.2001, Route.DIRECT),
+        ("the small black cat", 0.81, Route.DIRECT),
+        ("the small black cat", 0.79, Route.REASONED),
+        ("the very small black cat", 0.9999, Route.REASONED),
+    ],
+)
+def test_the_router_decides_by_presence_and_length(nano, presence, replies, concept, score, route):
+    presence["score"] = score
+    replies.append(reply())
+    assert nano(picture(), concept).route is route
+
+
+def test_an_accepted_picture_never_touches_the_mllm(nano, presence, replies):
+    presence["score"] = 0.95
+    result = nano(picture(), "black cat", four_references())
+    assert result.route is Route.DIRECT and result.presence == pytest.approx(0.95) and result.threshold == 0.2
+    assert result.response is None and result.mask.all()
+    assert set(result.timings) == {"encode", "screen"}
+
+
+def test_where_the_shortcut_is_enough_the_mllm_is_not_even_read(nano):
+    fresh = ConceptSegmenter.from_pretrained("nano", device="cpu")
+    fresh(picture(), "cat", route="direct")
+    assert not fresh.model.reasoner.is_loaded
+
+
+def test_long_concepts_never_ask_sam_but_share_its_features(nano, presence, replies, monkeypatch):
+    encoded = []
+    encode = nano.model.segmenter.encode
+    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    replies.append(reply())
+    result = nano(picture(), "the very small black cat")
+    assert result.presence is None and result.threshold == 1.0
+    assert presence["asked"] == 1 and encoded == [1]  # asked for the final mask only
+    assert set(result.timings) == {"encode", "reason", "decode"}
+
+
+def test_features_are_computed_once_for_both_routes(nano, presence, replies, monkeypatch):
+    encoded = []
+    encode = nano.model.segmenter.encode
+    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    presence["score"] = 0.05
+    replies.append(reply())
+    result = nano(picture(), "cat")
+    assert result.route is Route.REASONED and result.presence == pytest.approx(0.05)
+    assert presence["asked"] == 2 and encoded == [1]
+
+
+def test_a_forced_route_is_taken(nano, presence, replies):
+    presence["score"] = 0.001
+    assert nano(picture(), "one two three four five", route="direct").route is Route.DIRECT
+    replies.append(reply())
+    presence["score"] = 0.999
+    result = nano(picture(), "cat", route="reason")
+    assert result.route is Route.REASONED and result.presence is None
+
+
+def test_the_box_comes_back_in_the_pictures_own_pixels(nano, presence, replies):
+    assert nano.model.config.protocol.frame_px == FRAME_OF_NANO
+    replies.append(reply(box=(42, 84, 126, 168)))
+    result = nano(picture(400, 100), "cat", route="reason")
+    assert result.box == pytest.approx((100, 50, 300, 100))
+    assert result.mask.shape == (100, 400)
+
+
+def test_a_box_beyond_the_picture_is_cut_or_dropped(nano, presence, replies):
+    replies.append(reply(box=(84, 84, 900, 900)))
+    assert nano(picture(168, 168), "cat", route="reason").box == (84, 84, 168, 168)
+    replies.append(reply(box=(500, 500, 900, 900)))
+    assert nano(picture(168, 168), "cat", route="reason").box is None
+
+
+def test_the_check_is_held_against_the_withheld_box(nano, presence, replies):
+    references = four_references()
+    truth = nano.build_mosaic(references).boxes_xyxy[0]
+    replies.append(reply(check=truth))
+    assert nano(picture(), "cat", references, route="reason").check_iou == 1.0
+    wrong = (truth[0], truth[1], truth[2], truth[1] + 10)
+    replies.append(reply(check=wrong))
+    assert nano(picture(), "cat", references, route="reason").check_iou == pytest.approx(box_iou(wrong, truth))
+    replies.append(reply(check=None))
+    assert nano(picture(), "cat", references, route="reason").check_iou == 0.0
+    assert nano(picture(), "cat", references[:1], route="reason").check_iou is None  # nothing was withheld
+
+
+def test_without_an_answer_the_concept_stands_in_and_it_is_said(nano, presence, replies, monkeypatch):
+    given = []
+    translate = nano.model.translate
+    monkeypatch.setattr(nano.model, "translate", lambda h, m, a: given.append(list(a)) or translate(h, m, a))
+    replies.append("I cannot tell.")
+    result = nano(picture(), "black cat", route="reason")
+    assert given == [["black cat"]] and result.answer == "black cat"
+    assert "no answer" in result.notes[0] and result.box is None
+    replies.append(reply(answer="spot"))
+    assert nano(picture(), "black cat", route="reason").answer == "spot" and given[-1] == ["spot"]
+
+
+def test_a_bad_picture_in_a_stream_keeps_its_place(nano, presence, tmp_path):
+    presence["score"] = 0.9
+    sources = []
+    for number in range(7):
+        sources.append(tmp_path / f"{number}.png")
+        picture(10 + number, 8).save(sources[-1])
+    sources[2].write_bytes(b"no picture")
+    sources[5].unlink()
+    results = list(nano.stream(sources, "cat", batch_size=3))
+    assert [result.source for result in results] == [str(source) for source in sources]
+    assert [result.error is not None for result in results] == [number in (2, 5) for number in range(7)]
+    assert [r.mask.shape for r in results if r.mask is not None] == [(8, 10 + n) for n in (0, 1, 3, 4, 6)]
+    assert "2.png" in results[2].error
+
+
+def test_a_stream_reads_only_as_far_as_it_is_asked(nano, presence):
+    drawn = []
+
+    def pictures():
+        for number in range(100):
+            drawn.append(number)
+            yield picture()
+
+    next(iter(nano.stream(pictures(), "cat", batch_size=4, route="direct")))
+    assert drawn == [0, 1, 2, 3]
+
+
+def test_the_mosaic_is_built_once_for_a_set_of_references(nano):
+    references = four_references()
+    assert nano.build_mosaic(references) is nano.build_mosaic(tuple(references))
+    assert nano.build_mosaic(references) is not nano.build_mosaic(references[:3])
+    assert nano.build_mosaic([]) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
+def test_a_mask_has_its_pictures_size(nano, size):
+    assert nano(picture(*size), "cat", route="direct").mask.shape == size[::-1]
+
+
+def test_wrong_requests_are_refused(nano, tmp_path):
+    with pytest.raises(InputError, match="Unknown route 'quick'"):
+        nano(picture(), "cat", route="quick")
+    with pytest.raises(InputError, match="needs a non-empty text"):
+        nano(picture(), "  ", route="direct")
+    with pytest.raises(InputError, match="The concept is empty"):
+        nano(picture(), "  ", route="reason")
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
+        next(nano.stream([picture()], "cat", batch_size=0))
+    with pytest.raises(ImageError, match="There is no image file"):
+        nano(tmp_path / "absent.png", "cat")
+    with pytest.raises(ImageError, match="There is no image file"):
+        next(nano.stream([picture()], "cat", [Reference(tmp_path / "absent.png")]))
+
+
+@pytest.fixture(scope="module")
+def episodes(nano) -> list[Query]:
+    world = ConceptWorld(["saliency", "common_consistency"], split="seen_test", seed=5)
+    samples = [world[number] for number in range(7)]
+    queries = [Query(load_sample(s).image, s.concept, nano.build_mosaic(s.references)) for s in samples]
+    return [*queries, Query(picture(90, 50), "surface defect", None)]
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    union = (one | other).sum()
+    return 1.0 if union == 0 else float((one & other).sum() / union)
+
+
+@pytest.fixture(scope="module")
+def batch(nano, episodes):
+    return nano.segment_batch(episodes, route="reason")
+
+
+def test_a_batch_gives_what_its_members_give_alone(nano, episodes, batch):
+    for query, together in zip(episodes, batch, strict=True):
+        alone = nano.segment_batch([query], route="reason")[0]
+        assert alone.response.text == together.response.text
+        assert iou(alone.mask, together.mask) >= 0.995
+
+
+def test_greedy_decoding_twice_is_identical(nano, episodes, batch):
+    for one, other in zip(batch, nano.segment_batch(episodes, route="reason"), strict=True):
+        assert one.response.text == other.response.text
+        assert np.array_equal(one.mask, other.mask)
+
+
+def test_a_direct_batch_gives_what_its_members_give_alone(nano, episodes):
+    for query, together in zip(episodes, nano.segment_batch(episodes, route="direct"), strict=True):
+        alone = nano.segment_batch([query], route="direct")[0]
+        assert alone.presence == pytest.approx(together.presence, abs=1e-4)
+        assert iou(alone.mask, together.mask) >= 0.995
+
+
+def test_an_empty_batch_is_empty(nano):
+    assert nano.segment_batch([]) == []

@@ -1,0 +1,122 @@
+"""What comes back: pictures of it, its files, its JSON, its run lengths."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from conceptseg.errors import InputError, MissingExtraError
+from conceptseg.inference import Route, SegmentationResult
+from conceptseg.protocol import format_response, parse_response
+
+masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+def result_of(mask: np.ndarray, **more) -> SegmentationResult:
+    grey = Image.new("RGB", (mask.shape[1], mask.shape[0]), (100, 100, 100))
+    return SegmentationResult("cat", "folder/photo.jpg", grey, mask, Route.DIRECT, presence=0.9, threshold=0.1, **more)
+
+
+def decode(rle: dict) -> np.ndarray:
+    """COCO's definition, from scratch: alternating runs of zeros and ones down the columns."""
+    flat = [number % 2 == 1 for number, count in enumerate(rle["counts"]) for _ in range(count)]
+    height, width = rle["size"]
+    return np.array(flat, dtype=bool).reshape(width, height).T
+
+
+@given(masks)
+def test_run_lengths_give_the_mask_back(mask):
+    rle = result_of(mask).to_coco_rle()
+    assert np.array_equal(decode(rle), mask)
+    assert all(count > 0 for count in rle["counts"][1:])
+    json.dumps(rle)
+
+
+def test_run_lengths_of_a_small_mask_by_hand():
+    mask = np.array([[True, False, False], [True, True, False]])
+    assert result_of(mask).to_coco_rle() == {"size": [2, 3], "counts": [0, 2, 1, 1, 2]}
+
+
+@given(masks)
+def test_the_overlay_is_as_large_as_the_picture_and_touches_the_mask_only(mask):
+    overlay = result_of(mask).overlay()
+    assert overlay.size == (mask.shape[1], mask.shape[0])
+    changed = (np.asarray(overlay) != 100).any(axis=2)
+    assert np.array_equal(changed, mask)
+
+
+def test_the_overlay_shows_the_box():
+    result = result_of(np.zeros((40, 60), dtype=bool), box=(10.0, 5.0, 30.0, 20.0))
+    pixels = np.asarray(result.overlay())
+    assert tuple(pixels[5, 20]) != (100, 100, 100) and tuple(pixels[12, 20]) == (100, 100, 100)
+
+
+def test_files_are_written_whole_and_read_back_as_they_were(tmp_path):
+    mask = np.eye(6, dtype=bool)
+    path = result_of(mask).save(tmp_path / "new")
+    assert path == tmp_path / "new" / "photo.mask.png"
+    assert np.array_equal(np.asarray(Image.open(path)), mask * 255)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["photo.json", "photo.mask.png", "photo.overlay.jpg"]
+    assert json.loads((path.parent / "photo.json").read_text())["area"] == 6
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path, monkeypatch):
+    result_of(np.eye(6, dtype=bool)).save(tmp_path)
+    before = (tmp_path / "photo.mask.png").read_bytes()
+
+    def fail(self, path, *args, **options):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        result_of(np.ones((6, 6), dtype=bool)).save(tmp_path)
+    assert (tmp_path / "photo.mask.png").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"), [("a/b.c.jpg", "b.c"), ("<array (4, 4, 3) uint8>", "result"), ("", "result")]
+)
+def test_files_are_named_after_the_picture(tmp_path, source, stem):
+    mask = np.ones((4, 4), dtype=bool)
+    result = SegmentationResult("cat", source, Image.new("RGB", (4, 4)), mask, Route.DIRECT)
+    assert result.save(tmp_path).name == f"{stem}.mask.png"
+    assert result.save(tmp_path, "other").name == "other.mask.png"
+
+
+def test_a_reasoned_result_tells_why_in_json():
+    text = format_response("Dark spots.", "Segment the spots.", (1, 2, 3, 4), (5, 6, 7, 8), "spot")
+    response = parse_response(text)
+    mask = np.ones((4, 5), dtype=bool)
+    told = result_of(mask, response=response, box=(5.123, 6.0, 7.0, 8.0), check_iou=0.5, answer="spot").to_dict()
+    assert (told["rule"], told["think"], told["answer"]) == ("Segment the spots.", "Dark spots.", "spot")
+    assert (told["box"], told["check_iou"], told["size_hw"]) == ([5.12, 6.0, 7.0, 8.0], 0.5, [4, 5])
+    assert told["response"] == text and told["problems"] == []
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_an_error_has_no_pictures_and_says_why():
+    result = SegmentationResult("cat", "broken.jpg", error="it is no image")
+    for ask in (result.overlay, result.mask_image, result.to_coco_rle):
+        with pytest.raises(InputError, match=r"broken\.jpg has no mask: it is no image"):
+            ask()
+    assert result.to_dict()["error"] == "it is no image" and result.rule is None
+
+
+def test_supervision_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingExtraError, match="pip install supervision"):
+        result_of(np.ones((2, 2), dtype=bool)).to_supervision()
+
+
+@given(st.booleans())
+def test_the_mask_image_is_black_and_white(value):
+    assert set(np.unique(np.asarray(result_of(np.full((3, 3), value)).mask_image()))) == {255 * value}
