@@ -42,4 +42,5 @@ def test_neighbouring_coordinates_start_as_neighbours():
     model = build_nano(TEXTS, ["crab"])
     ids = model.reasoner.processor.tokenizer.convert_tokens_to_ids(["50", "51", "120"])
     near, next_to, far = torch.nn.functional.normalize(model.reasoner.mllm.get_input_embeddings().weight[ids], dim=1)
-    assert near @ next_to > 0.9 > near @ far
+    assert near @ next_to > 0.8
+    assert near @ far < 0.4

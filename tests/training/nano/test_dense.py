@@ -7,7 +7,7 @@ from conceptseg.training.nano.dense import UNKNOWN, cell_loss, coverage, label_c
 def test_coverage_is_the_share_of_each_cell():
     mask = np.zeros((8, 8), dtype=bool)
     mask[:4, :2] = True  # the left half of the top-left cell of a 2×2 grid
-    assert coverage(mask, 2).tolist() == [[128 / 255, 0.0], [0.0, 0.0]]
+    np.testing.assert_allclose(coverage(mask, 2), [[0.5, 0.0], [0.0, 0.0]], atol=1 / 255)
 
 
 def test_a_cell_belongs_to_what_covers_it_most():

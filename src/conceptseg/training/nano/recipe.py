@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import time
@@ -28,6 +29,7 @@ from conceptseg.training.nano.reasoner_stage import (
 from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
 from conceptseg.training.nano.translation_stage import TranslationLearner
 from conceptseg.training.nano.wording import WORDS
+from conceptseg.training.pictures import plot_curves
 
 __all__ = ["STAGES", "NanoRecipe", "assemble", "train_nano"]
 
@@ -147,5 +149,19 @@ def _run(stage: str, recipe: NanoRecipe, model: ConceptSegModel, folder: Path, u
     learner.to(model.device)
     batches = endless_batches(data, size, recipe.workers)
     kept = "reasoner" if stage == "vision" else stage
-    return run_stage(config, learner, batches, learner.loss, folder, until_s=until_s,
+    done = run_stage(config, learner, batches, learner.loss, folder, until_s=until_s,
                      finished=lambda: _keep(kept, model, folder))  # fmt: skip
+    _draw_curve(stage, folder)
+    return done
+
+
+def _draw_curve(stage: str, folder: Path) -> None:
+    path = folder / f"{stage}.csv"
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    quantities = [key for key in rows[0] if key not in ("step", "samples", "minutes")]
+    drawing = folder / f"curves_{stage}"
+    drawing.mkdir(exist_ok=True)
+    plot_curves(rows, drawing, {key: key.replace("_", " ") for key in quantities})
