@@ -314,8 +314,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_megabyte_takes_no_time(text: str):
-    """At most 50 ms of processor time, the best of three, since the machine may be busy."""
-    assert min(processor_seconds(text) for _ in range(3)) < 0.05
+    """At most 50 ms of processor time, the best of five, since the machine may be busy."""
+    assert min(processor_seconds(text) for _ in range(5)) < 0.05
 
 
 def processor_seconds(text: str) -> float:

@@ -11,7 +11,7 @@ bounded piece of text, nothing evaluated.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -58,6 +58,7 @@ _MISSING = dict(
 )
 _OPEN = {part: f"<{part}>".encode() for part in _PARTS}
 _CLOSE = {part: f"</{part}>".encode() for part in _PARTS}
+_TAGS = (*_OPEN.values(), *_CLOSE.values())
 
 _BOX_CHARACTERS = 256
 _LARGEST_COORDINATE = 1e6
@@ -110,8 +111,11 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
     expected = {"think": True, "rule": expect_rule, "check": expect_check, "bbox": True, "answer": True}
     raw = text.encode("utf-8", "surrogatepass")
     lowered = raw.lower()  # of bytes: changes ASCII letters only, so that positions stay
-    found = _locate_parts(lowered)
-    problems = set(_tag_problems(raw, lowered, expected)) | set(_layout_problems(lowered, found))
+    counts = {tag: lowered.count(tag) for tag in _TAGS}
+    found = _locate_parts(lowered, counts)
+    problems = set(_tag_problems(counts, expected)) | set(_layout_problems(lowered, found))
+    if raw != lowered and any(raw.count(tag) != count for tag, count in counts.items()):
+        problems.add(Problem.TAG_CASE)
     contents = {part: raw[start:end].decode("utf-8", "surrogatepass").strip() for part, (start, end) in found.items()}
     problems |= {Problem.EMPTY_PART for content in contents.values() if not content}
     boxes = {part: _read_box(contents[part], problems) for part in ("check", "bbox") if contents.get(part)}
@@ -169,24 +173,22 @@ def _checked_text(part: str, content: str | None) -> str | None:
     lowered = content.encode("utf-8", "surrogatepass").lower()
     if not content.strip():
         raise InputError(f"The part <{part}> must not be blank; pass None to leave it out.")
-    if any(tag in lowered for tags in (_OPEN, _CLOSE) for tag in tags.values()):
+    if any(tag in lowered for tag in _TAGS):
         raise InputError(f"The part <{part}> must not contain a tag of the response grammar, got {content[:80]!r}.")
     return content.strip()
 
 
-def _locate_parts(lowered: bytes) -> dict[str, tuple[int, int]]:
+def _locate_parts(lowered: bytes, counts: Mapping[bytes, int]) -> dict[str, tuple[int, int]]:
     """Where each part's content starts and ends; parts are sought after the one before them, then anywhere."""
     spans: dict[str, tuple[int, int]] = {}
     cursor = 0
     for part in _PARTS:
-        opening = lowered.find(_OPEN[part], cursor)
-        if opening < 0:
-            opening = lowered.find(_OPEN[part])
-        if opening >= 0:
-            start = opening + len(_OPEN[part])
+        if counts[_OPEN[part]]:
+            later = lowered.find(_OPEN[part], cursor)
+            start = (later if later >= 0 else lowered.find(_OPEN[part])) + len(_OPEN[part])
             spans[part] = (start, _end_of_part(lowered, part, start))
-        elif part == "think" and (end := lowered.find(_CLOSE["think"])) >= 0:
-            spans[part] = (0, end)  # chat templates often put the opening <think> into the prompt
+        elif part == "think" and counts[_CLOSE["think"]]:
+            spans[part] = (0, lowered.find(_CLOSE["think"]))  # chat templates often put the <think> into the prompt
         if part in spans:
             cursor = max(cursor, spans[part][1])
     return spans
@@ -197,14 +199,14 @@ def _end_of_part(lowered: bytes, part: str, start: int) -> int:
     end = lowered.find(_CLOSE[part], start)
     if end >= 0:
         return end
-    others = (tags[other] for tags in (_OPEN, _CLOSE) for other in _PARTS if other != part)
+    others = (tag for tag in _TAGS if tag != _OPEN[part])
     return min((at for tag in others if (at := lowered.find(tag, start)) >= 0), default=len(lowered))
 
 
-def _tag_problems(raw: bytes, lowered: bytes, expected: dict[str, bool]) -> Iterator[Problem]:
-    """Tags missing, unexpected, repeated, unpaired or in the wrong case."""
+def _tag_problems(counts: Mapping[bytes, int], expected: Mapping[str, bool]) -> Iterator[Problem]:
+    """Tags missing, unexpected, repeated or unpaired."""
     for part in _PARTS:
-        opened, closed = lowered.count(_OPEN[part]), lowered.count(_CLOSE[part])
+        opened, closed = counts[_OPEN[part]], counts[_CLOSE[part]]
         if expected[part] and opened + closed == 0:
             yield _MISSING[part]
         if not expected[part] and opened + closed:
@@ -215,8 +217,6 @@ def _tag_problems(raw: bytes, lowered: bytes, expected: dict[str, bool]) -> Iter
             yield Problem.UNCLOSED
         if closed > opened:
             yield Problem.UNOPENED
-        if (raw.count(_OPEN[part]), raw.count(_CLOSE[part])) != (opened, closed):
-            yield Problem.TAG_CASE
 
 
 def _layout_problems(lowered: bytes, found: dict[str, tuple[int, int]]) -> Iterator[Problem]:
