@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from transformers import TrainingArguments
 
 from conceptseg.training.config import MetaGRPOConfig, TrainingConfig
 
 __all__ = ["common_arguments", "grpo_arguments", "world_size"]
-
-ArgumentsT = TypeVar("ArgumentsT", bound=TrainingArguments)
 
 
 def world_size() -> int:
@@ -74,7 +71,6 @@ def grpo_arguments(config: MetaGRPOConfig, steps: int) -> dict[str, Any]:
         "temperature": config.temperature,
         "top_p": config.top_p,
         "top_k": 0,
-        "reward_weights": list(config.reward.weights.values()),
         "mask_truncated_completions": False,
         "disable_dropout": True,
         "shuffle_dataset": False,

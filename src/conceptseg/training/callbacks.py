@@ -137,22 +137,38 @@ class ProgressLine(TrainerCallback):
 
 
 class HeldOutMeter(TrainerCallback):
-    """Measures on samples set aside: before the first update, every so often, and after the last."""
+    """Measures on samples set aside: before the first update, every so often, and after the last.
 
-    def __init__(self, measure: Callable[[int], None], every: int | None) -> None:
+    Args:
+        measure: gives the numbers.
+        log: writes a line at once, for what is measured before the first update.
+        numbers: takes what is measured after an update, to stand in that update's line.
+        every: updates between two measurements; None measures at the ends only.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[], dict[str, float]],
+        log: Callable[[dict[str, float]], None],
+        numbers: NumberLog,
+        every: int | None,
+    ) -> None:
         self._measure = measure
+        self._log = log
+        self._numbers = numbers
         self._every = every
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Before the first update; a resumed run has done this already."""
+        """Before the first update."""
         if state.global_step == 0:
-            self._measure(0)
+            self._log(self._measure())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Every so often."""
         due = self._every is not None and state.global_step % self._every == 0
         if due or state.global_step == state.max_steps:
-            self._measure(state.global_step)
+            self._numbers.add(self._measure())
+            control.should_log = True
 
 
 def _any_process(asked: bool, device: torch.device) -> bool:

@@ -71,6 +71,8 @@ class WorldSection(_Section):
     """Index of the first sample, e.g. to hold some out."""
     seed: int = 0
     """Another seed is another world."""
+    size_px: int = Field(default=168, ge=32)
+    """Side of the pictures."""
 
 
 class ReferenceSection(_Section):

@@ -165,7 +165,7 @@ def _world_of(section: WorldSection | None, references: int) -> tuple[ConceptWor
     if section is None:
         return None, range(0)
     tasks = TRAINED_TASKS if section.tasks == "trained" else section.tasks
-    world = ConceptWorld(tasks, section.split, section.seed, references=references)
+    world = ConceptWorld(tasks, section.split, section.seed, section.size_px, references)
     return world, range(section.first, section.first + section.count)
 
 

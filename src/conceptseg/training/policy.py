@@ -44,7 +44,12 @@ class TokenReader:
         self._mask: Tensor | None = None
         self._detach = False
         self._forward = policy.forward
-        policy.forward = functools.wraps(policy.forward)(self._translating_forward)
+
+        @functools.wraps(policy.forward)  # `generate` looks at the signature
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return self._run(*args, **kwargs)
+
+        policy.forward = forward
 
     @contextmanager
     def reading(
@@ -66,7 +71,7 @@ class TokenReader:
             self._mask = None
             hook.remove()
 
-    def _translating_forward(self, *args: Any, **kwargs: Any) -> Any:
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
         if self._mask is None:
             return self._forward(*args, **kwargs)
         with _final_states(self._policy) as states:

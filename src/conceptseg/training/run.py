@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch.distributed as dist
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import MissingExtraError
@@ -110,6 +110,7 @@ def train(config: TrainingConfig) -> RunResult:
         trainer, stop = _build_warmup(config, material)
     else:
         trainer, stop = _build_grpo(config, material)
+    trainer.remove_callback(PrinterCallback)
     resume = latest_checkpoint(config.out, config)
     if resume is not None:
         _log.info("Resuming from %s.", resume)
@@ -236,8 +237,8 @@ def _callbacks(config: TrainingConfig, stop: StopOnSignal) -> list[Any]:
     return [stop, CheckpointKeeper(config), ProgressLine(config.batch_size, _SHOWN)]
 
 
-def _meter(config: TrainingConfig, trainer: Trainer, measure: Callable[[], dict[str, float]]) -> HeldOutMeter:
-    return HeldOutMeter(lambda _step: trainer.log(measure()), config.log.evaluate_every)
+def _meter(config: TrainingConfig, trainer: Any, measure: Callable[[], dict[str, float]]) -> HeldOutMeter:
+    return HeldOutMeter(measure, trainer.log, trainer.numbers, config.log.evaluate_every)
 
 
 def _finish(config: TrainingConfig, trainer: Trainer, result: RunResult) -> None:

@@ -19,6 +19,7 @@ from conceptseg.errors import SampleError, TrainingError
 from conceptseg.images import resize_image
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import upsample_logits
+from conceptseg.models.translation import ConceptTranslation
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
 from conceptseg.training.config import WarmupConfig
@@ -79,6 +80,17 @@ class WarmupData(Dataset[WarmupItem]):
         )
 
 
+class _Learner(nn.Module):
+    """The translation without its `config`, which transformers' trainer would take for one of its own."""
+
+    def __init__(self, translation: ConceptTranslation) -> None:
+        super().__init__()
+        self.translation = translation
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        return self.translation(states, mask)
+
+
 class WarmupTrainer(RunHooks, Trainer):
     """Trains a model's concept translation with L_seg (Eq. 5); its MLLM is not run at all, its SAM 3 is frozen."""
 
@@ -97,7 +109,7 @@ class WarmupTrainer(RunHooks, Trainer):
         self.numbers = NumberLog()
         self._segmenter = model.segmenter.requires_grad_(False).eval()
         super().__init__(
-            model=model.translation,
+            model=_Learner(model.translation),
             args=arguments,
             train_dataset=data,
             data_collator=_as_batch,
@@ -148,13 +160,13 @@ class WarmupTrainer(RunHooks, Trainer):
 
     def trained_parts(self, state: Mapping[str, Tensor]) -> TrainedParts:
         """The concept translation alone."""
-        return TrainedParts(translation=state)
+        return TrainedParts(translation={name.removeprefix("translation."): t for name, t in state.items()})
 
     def restore(self, folder: Path) -> None:
         """The concept translation of a checkpoint."""
         state = self.writer.read_translation(folder)
         if state is not None:
-            self.accelerator.unwrap_model(self.model).load_state_dict(state)
+            self.accelerator.unwrap_model(self.model).translation.load_state_dict(state)
 
     def _decode(self, model: nn.Module, items: Sequence[WarmupItem]) -> Tensor:
         """Mask logits of items, with gradients to the translation alone."""
