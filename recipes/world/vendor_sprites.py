@@ -4,7 +4,7 @@
     python recipes/world/vendor_sprites.py package/assets
 
 Writes one WebP of at most 128 px per sprite, cropped to what is visible, and `index.json`, a list of rows with
-`name, file, kind, role, family, category, split, colour, source`. Run again, it writes the same bytes.
+`name, file, kind, role, family, category, split, colour, source, coverage`. Run again, it writes the same bytes.
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def main() -> None:
     table = rows()
     for row in table:
         sprite = shrink(assets / f"{row['source']}.webp")
+        row["coverage"] = round(float((np.asarray(sprite)[..., 3] > 127).sum()) / SIDE_PX**2, 2)
         sprite.save(TARGET / row["file"], "WEBP", quality=82, method=6)
     lines = ",\n".join(json.dumps(row) for row in table)
     (TARGET / "index.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")

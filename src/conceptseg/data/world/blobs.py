@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from conceptseg.data.world.dice import between
 
-__all__ = ["blob_mask", "crack_mask", "softened", "stroke_mask"]
+__all__ = ["blob_mask", "crack_mask", "stroke_mask"]
 
 _OVERSAMPLE = 2
 
@@ -58,11 +58,6 @@ def crack_mask(rng: np.random.Generator, side: int, length: float, width: float)
             _thick_line(pen, [(u * k, v * k) for u, v in path], width * k)
 
     return _drawn(side, draw)
-
-
-def softened(mask: Image.Image, radius: float) -> Image.Image:
-    """The mask with an edge as wide as `radius` (a fraction of its side)."""
-    return mask.filter(ImageFilter.GaussianBlur(radius * mask.width))
 
 
 def _walk(

@@ -9,9 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from conceptseg.data.world.blobs import blob_mask, crack_mask, softened, stroke_mask
+from conceptseg.data.world.blobs import blob_mask, crack_mask, stroke_mask
 from conceptseg.data.world.dice import between, chance, pick
 from conceptseg.data.world.palettes import random_palette
+from conceptseg.data.world.pixels import dimmed, embossed, shaded, softened
 from conceptseg.data.world.stage import TextureView, random_finish
 from conceptseg.data.world.studio import Studio
 from conceptseg.data.world.tasks import Picture, Task, Theme
@@ -32,7 +33,7 @@ def _theme(rng: np.random.Generator, studio: Studio) -> Theme:
     return Theme("surface defect", _RULE.format(family=view.family), "surface defect", view.family, {"view": view})
 
 
-def _draw(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, target: bool) -> Picture:
+def _draw(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, reference: int | None) -> Picture:
     """The surface somewhere else, with a defect of a random kind."""
     view: TextureView = theme.parts["view"]
     view = replace(view, x=between(rng, 0, 1 - view.width), y=between(rng, 0, 1 - view.width))
@@ -56,9 +57,9 @@ def _scratch(rng: np.random.Generator, picture: Image.Image, view: TextureView, 
     mask = stroke_mask(rng, picture.width, between(rng, 0.5, 0.9), between(rng, 0.035, 0.06))
     bright = chance(rng, 0.5)
     step = max(1, picture.width // 80)
-    picture.paste((228, 228, 226) if bright else (34, 33, 32), (0, 0), mask.point(lambda v: v * 0.8))
+    picture.paste((228, 228, 226) if bright else (34, 33, 32), (0, 0), dimmed(mask, 0.8))
     lip = ImageChops.subtract(ImageChops.offset(mask, step, step), mask)
-    picture.paste((30, 30, 30) if bright else (220, 220, 216), (0, 0), lip.point(lambda v: v * 0.5))
+    picture.paste((30, 30, 30) if bright else (220, 220, 216), (0, 0), dimmed(lip, 0.5))
     return mask
 
 
@@ -79,18 +80,16 @@ def _stain(rng: np.random.Generator, picture: Image.Image, view: TextureView, st
 
 def _dent(rng: np.random.Generator, picture: Image.Image, view: TextureView, studio: Studio) -> Image.Image:
     mask = _blob(rng, picture.width, 0.1, 0.2, 0.12)
-    soft, step = softened(mask, 0.03), max(2, picture.width // 28)
-    slope = ImageChops.subtract(ImageChops.offset(soft, step, step), ImageChops.offset(soft, -step, -step), 2.6, 128)
-    lit = ImageChops.add(picture, Image.merge("RGB", (slope,) * 3), 1.0, -128)
-    picture.paste(lit.point(lambda v: v * 0.86), (0, 0), softened(mask, 0.01))
+    slopes = embossed(softened(mask, 0.03), max(2, picture.width // 28))
+    picture.paste(dimmed(shaded(picture, slopes, -0.75), 0.86), (0, 0), softened(mask, 0.01))
     return mask
 
 
 def _hole(rng: np.random.Generator, picture: Image.Image, view: TextureView, studio: Studio) -> Image.Image:
     mask = _blob(rng, picture.width, 0.08, 0.16, 0.18)
     rim = mask.filter(ImageFilter.MaxFilter(5))
-    picture.paste((206, 204, 200), (0, 0), rim.point(lambda v: v * 0.45))
-    depth = Image.linear_gradient("L").resize(picture.size).point(lambda v: 8 + v * 0.2)
+    picture.paste((206, 204, 200), (0, 0), dimmed(rim, 0.45))
+    depth = dimmed(Image.linear_gradient("L").resize(picture.size), 0.24)
     picture.paste(Image.merge("RGB", (depth,) * 3), (0, 0), mask)
     return mask
 
@@ -98,8 +97,8 @@ def _hole(rng: np.random.Generator, picture: Image.Image, view: TextureView, stu
 def _missing(rng: np.random.Generator, picture: Image.Image, view: TextureView, studio: Studio) -> Image.Image:
     """The relief is gone: what is left is its mean colour with a little dirt."""
     mask = _blob(rng, picture.width, 0.1, 0.19, 0.2)
-    plain = picture.filter(ImageFilter.BoxBlur(picture.width // 8)).point(lambda v: v * 0.92)
-    picture.paste(plain, (0, 0), mask)
+    plain = picture.filter(ImageFilter.BoxBlur(picture.width // 8))
+    picture.paste(dimmed(plain, 0.92), (0, 0), mask)
     return mask
 
 
@@ -114,7 +113,7 @@ def _shifted(rng: np.random.Generator, picture: Image.Image, view: TextureView, 
     """A patch whose pattern runs another way or lies beside its place."""
     mask = _blob(rng, picture.width, 0.13, 0.2, 0.15)
     turned = picture.rotate(pick(rng, (30, 45, 60)), Image.Resampling.BILINEAR)
-    picture.paste(turned.point(lambda v: v * 0.9), (0, 0), mask)
+    picture.paste(dimmed(turned, 0.9), (0, 0), mask)
     return mask
 
 

@@ -38,25 +38,25 @@ def shape_look(
     )
 
 
-def place(rng: np.random.Generator, look: Look, x: float, y: float, size: float, turn: float = 18.0) -> Thing:
-    """The look somewhere, turned by up to `turn` degrees and, for sprites, perhaps mirrored."""
+def place(rng: np.random.Generator, look: Look, x: float, y: float, size: float) -> Thing:
+    """The look somewhere, turned by up to 18 degrees and, for sprites, perhaps mirrored."""
     return Thing(
         look,
         x,
         y,
         size,
-        angle=between(rng, -turn, turn) if chance(rng, 0.6) else 0.0,
+        angle=between(rng, -18, 18) if chance(rng, 0.6) else 0.0,
         flip=look.colour is None and chance(rng, 0.5),
         grounded=chance(rng, 0.6),
     )
 
 
 def scatter(
-    rng: np.random.Generator, looks: Sequence[Look], sizes: Sequence[float], gap: float = 0.85, turn: float = 18.0
+    rng: np.random.Generator, looks: Sequence[Look], sizes: Sequence[float], gap: float = 0.85, inset: float = 0.0
 ) -> list[Thing]:
     """The looks at random places that keep apart; the first is drawn first (farthest back)."""
-    centres = spread(rng, sizes, gap)
-    return [place(rng, look, x, y, size, turn) for look, size, (x, y) in zip(looks, sizes, centres, strict=True)]
+    centres = spread(rng, sizes, gap, inset=inset)
+    return [place(rng, look, x, y, size) for look, size, (x, y) in zip(looks, sizes, centres, strict=True)]
 
 
 def clutter(rng: np.random.Generator, studio: Studio, most: int = 4) -> list[Thing]:

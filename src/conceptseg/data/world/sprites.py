@@ -44,6 +44,8 @@ class Sprite:
     """The one colour that a person would name it by, if there is one."""
     source: str
     """File of the original in @lobehub/fluent-emoji-3d: its Unicode code points."""
+    coverage: float
+    """How much of a square as wide as its longer side it covers."""
 
 
 def check_split(split: str) -> str:

@@ -17,6 +17,7 @@ from conceptseg.data.world.dice import between, chance, pick
 
 __all__ = [
     "Backdrop",
+    "Camera",
     "Finish",
     "Look",
     "RGBColour",
@@ -50,6 +51,8 @@ class Look:
     pattern: str = "plain"
     tone: Tone | None = None
     """Change of colours, or None."""
+    badge: tuple[str, str] | None = None
+    """Shape and colour of a badge worn on the middle, or None."""
 
     @property
     def is_shape(self) -> bool:
@@ -70,6 +73,9 @@ class Thing:
     flip: bool = False
     grounded: bool = True
     """Whether it casts a soft contact shadow."""
+    view: tuple[float, float] | None = None
+    """Seen from aside: its width as a fraction of the full one, and how much shorter its right edge is than its left
+    (negative: its left edge is shorter); None for a look straight from the front."""
 
     def moved(self, x: float, y: float) -> Thing:
         """The same thing with its centre elsewhere."""
@@ -118,6 +124,10 @@ class Finish:
     """JPEG quality; 0 for none."""
 
 
+Camera: TypeAlias = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
+"""What of the stage is seen: its points at the picture's corners, upper left, lower left, lower right, upper right."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """Everything in a picture; later things hide earlier ones."""
@@ -125,6 +135,8 @@ class Stage:
     backdrop: Backdrop
     things: tuple[Thing, ...]
     finish: Finish = Finish()
+    camera: Camera | None = None
+    """None for the whole stage, seen straight."""
 
     def with_thing(self, index: int, thing: Thing) -> Stage:
         """The stage with its thing number `index` replaced."""
@@ -152,16 +164,18 @@ def spread(
     sizes: Sequence[float],
     gap: float = 0.85,
     taken: Sequence[tuple[float, float, float]] = (),
+    inset: float = 0.0,
 ) -> list[tuple[float, float]]:
     """Centres for things of these sizes that keep apart as far as the room allows.
 
     Args:
         gap: distance kept between two centres, in units of the mean of their sizes (1 = just touching).
         taken: (x, y, size) of what is already there.
+        inset: width of a border to keep free, beyond what the things' own sizes ask for.
     """
     placed = list(taken)
     for size in sizes:
-        margin = min(0.5, size * 0.46)
+        margin = min(0.5, size * 0.46 + inset)
         best, best_room = (0.5, 0.5), -math.inf
         for _ in range(12):
             x, y = between(rng, margin, 1 - margin), between(rng, margin, 1 - margin)

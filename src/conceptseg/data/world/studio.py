@@ -126,6 +126,10 @@ class Studio:
             layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if thing.look.tone is not None:
             layer = _toned(layer, thing.look.tone)
+        if thing.look.badge is not None:
+            layer = self._badged(layer, *thing.look.badge)
+        if thing.view is not None:
+            layer = _seen_aside(layer, *thing.view)
         if abs(thing.angle) >= 1:
             layer = layer.rotate(thing.angle, Image.Resampling.BILINEAR, expand=True)
         return layer
@@ -133,6 +137,11 @@ class Studio:
     def render(self, stage: Stage, side: int) -> Rendered:
         """The stage as a picture of `side` px, and its labels."""
         picture, labels = self.compose(stage, side)
+        if stage.camera is not None:
+            corners = [at * side for corner in stage.camera for at in corner]
+            quad = Image.Transform.QUAD
+            picture = picture.transform(picture.size, quad, corners, Image.Resampling.BILINEAR)
+            labels = labels.transform(labels.size, quad, corners, Image.Resampling.NEAREST)
         return Rendered(self.finish(picture, stage.finish), np.asarray(labels))
 
     def compose(self, stage: Stage, side: int) -> tuple[Image.Image, Image.Image]:
@@ -195,6 +204,17 @@ class Studio:
             return shape_picture(look.name, look.colour, look.pattern)
         return self.cached((look.name,), lambda: load_sprite(self.sprites[look.name]))
 
+    def _badged(self, layer: Image.Image, shape: str, colour: str) -> Image.Image:
+        """The layer with a badge on its middle, where it has a surface."""
+        badge = self._sized(Look(shape, colour), max(6, min(layer.size) * 2 // 5))
+        left, top = (layer.width - badge.width) // 2, (layer.height - badge.height) // 2
+        alpha = layer.getchannel("A")
+        surface = alpha.crop((left, top, left + badge.width, top + badge.height))
+        badged = layer.convert("RGB")
+        badged.paste(badge.convert("RGB"), (left, top), ImageChops.multiply(badge.getchannel("A"), surface))
+        badged.putalpha(alpha)
+        return badged
+
     def _photo(self, number: int, x: float, y: float, width: float, side: int) -> Image.Image:
         photo = self.cached(("photo", number), lambda: _shrunk_photo(self._photos[number]))
         short = min(photo.size)
@@ -214,6 +234,15 @@ def _resized(master: Image.Image, longer_px: int) -> Image.Image:
     return master.resize(size, Image.Resampling.BICUBIC)
 
 
+def _seen_aside(layer: Image.Image, width: float, lean: float) -> Image.Image:
+    """The layer narrowed, its right edge shorter by `lean` (its left edge by -`lean`)."""
+    w, h = max(3, round(layer.width * width)), layer.height
+    left, right = max(0.0, -lean) * h, max(0.0, lean) * h
+    # A source taller than the layer at an edge makes that edge shorter.
+    corners = (0, -left, 0, h + left, layer.width, h + right, layer.width, -right)
+    return layer.transform((w, h), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
+
+
 def _toned(layer: Image.Image, tone: tuple[float, ...]) -> Image.Image:
     toned = layer.convert("RGB").convert("RGB", tone)
     toned.putalpha(layer.getchannel("A"))
@@ -222,7 +251,9 @@ def _toned(layer: Image.Image, tone: tuple[float, ...]) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def _soft_blob() -> Image.Image:
-    return shape_mask("circle").resize((32, 32)).filter(ImageFilter.GaussianBlur(4)).point(lambda v: v * 0.42)
+    blob = Image.new("L", (32, 32), 0)
+    blob.paste(shape_mask("circle").resize((22, 22)), (5, 5))
+    return blob.filter(ImageFilter.GaussianBlur(3)).point(lambda v: v * 0.5)
 
 
 def _noise(sigma: float, side: int) -> Image.Image:

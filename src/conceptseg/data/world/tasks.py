@@ -32,6 +32,8 @@ class Theme:
     """Sprite, texture or rule family, for splitting and averaging."""
     parts: Mapping[str, Any] = field(default_factory=dict)
     """What `draw` needs to know."""
+    rival: Theme | None = None
+    """The theme of other references under which the same target has another mask; its own `rival` is None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,8 @@ class Picture:
     mask: Bool[np.ndarray, "h w"]
     answer: str | None = None
     """The noun phrase for this very picture, where it differs from the theme's."""
+    rival_mask: Bool[np.ndarray, "h w"] | None = None
+    """The mask under the theme's rival rule, for tasks that have one."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Task:
     """How a leaf task of the taxonomy is made."""
 
     theme: Callable[[np.random.Generator, Studio], Theme]
-    draw: Callable[[Theme, np.random.Generator, Studio, int, bool], Picture]
-    """(theme, generator, studio, side in px, whether it is the target rather than a reference) → picture."""
+    draw: Callable[[Theme, np.random.Generator, Studio, int, int | None], Picture]
+    """(theme, generator, studio, side in px, number of the reference or None for the target) → picture."""
     texts: Callable[[], Iterable[str]]
     """Every concept, rule and answer that the task can say, over all splits."""
 

@@ -3,85 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-
-import numpy as np
-from jaxtyping import Bool, UInt8
 
 from conceptseg.data.samples import ConceptSample, Reference
-from conceptseg.data.world.defects import INDUSTRIAL_ANOMALY
-from conceptseg.data.world.dice import between, chance, generator, pick
-from conceptseg.data.world.scenes import clutter, scatter, sprite_look, stage_of
+from conceptseg.data.world.dice import generator
+from conceptseg.data.world.named import Scene, draw_scene
+from conceptseg.data.world.registry import WORLD_TASKS
 from conceptseg.data.world.sprites import check_split, sprites_of
 from conceptseg.data.world.studio import Studio
-from conceptseg.data.world.tasks import Picture, Task, Theme
-from conceptseg.data.world.tasks_cd import CD_TASKS
-from conceptseg.data.world.tasks_ci import CI_TASKS
-from conceptseg.data.world.tasks_cr import CR_TASKS
+from conceptseg.data.world.tasks import Picture, Theme
 from conceptseg.errors import InputError
-from conceptseg.taxonomy import LEAF_TASKS
 
-__all__ = ["TRAINED_TASKS", "WORLD_TASKS", "ConceptWorld", "Scene", "SceneObject", "vocabulary_texts"]
+__all__ = ["ConceptWorld"]
 
-_MADE = CI_TASKS | CD_TASKS | {"industrial_anomaly": INDUSTRIAL_ANOMALY} | CR_TASKS
-
-WORLD_TASKS: MappingProxyType[str, Task] = MappingProxyType({t: _MADE[t] for t in LEAF_TASKS if t in _MADE})
-"""Leaf task → how it is made, in the taxonomy's order."""
-
-TRAINED_TASKS = (
-    "living",
-    "artifact",
-    "fine_grained",
-    "ultra_rare",
-    "camouflage",
-    "saliency",
-    "industrial_anomaly",
-    "common_consistency",
-    "static_difference",
-)
-"""Tasks that training uses; the others measure transfer.
-
-The paper trains on saliency, camouflage, consistency and difference (Table 5) and takes context-independent concepts
-from SAM 3's pretraining. Here the segmenter starts from nothing, so the CI tasks belong to training; and
-industrial_anomaly is trained on where the paper holds it out.
-"""
-
-_ATTEMPTS = 20
+_ATTEMPTS = 50
 _AREA = (0.01, 0.6)
-
-
-@dataclass(frozen=True, eq=False)
-class SceneObject:
-    """A named object in a scene."""
-
-    name: str
-    mask: Bool[np.ndarray, "h w"]
-    """Its visible pixels."""
-    visible: float
-    """Visible part of its whole area, 0 to 1."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """A picture with named objects; two objects may have the same name."""
-
-    image: UInt8[np.ndarray, "h w 3"]
-    objects: tuple[SceneObject, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names present, each once, sorted."""
-        return tuple(sorted({thing.name for thing in self.objects}))
-
-    def mask_of(self, name: str) -> Bool[np.ndarray, "h w"]:
-        """Pixels of all objects of that name; empty if there is none."""
-        mask = np.zeros(self.image.shape[:2], dtype=bool)
-        for thing in self.objects:
-            if thing.name == name:
-                mask |= thing.mask
-        return mask
 
 
 class ConceptWorld:
@@ -148,7 +85,23 @@ class ConceptWorld:
             InputError: an unknown task, or a negative index.
         """
         _at_least("index", index, 0)
-        return self._sample(task, index, self._theme(task, index))
+        theme = self._theme(task, index)
+        target = self._picture(task, index, theme, None)
+        return self._sample(f"{task}/{index:06d}", task, index, theme, target)
+
+    def rival(self, task: str, index: int) -> ConceptSample:
+        """The sample with the same target but references of another rule, and so another mask (the paper's Fig. 5).
+
+        Raises:
+            InputError: the task has no rival rules, or as for `sample`.
+        """
+        _at_least("index", index, 0)
+        theme = self._theme(task, index)
+        target = self._picture(task, index, theme, None)
+        if theme.rival is None or target.rival_mask is None:
+            raise InputError(f"Task {task!r} has no rival rules; common_ and correspondence_consistency have.")
+        target = replace(target, mask=target.rival_mask, answer=None)
+        return self._sample(f"{task}/{index:06d}/rival", task, index, theme.rival, target)
 
     def scene(self, index: int) -> Scene:
         """One to four named objects on a backdrop with clutter, to learn names and presence from.
@@ -157,33 +110,17 @@ class ConceptWorld:
             InputError: the index is negative.
         """
         _at_least("index", index, 0)
-        rng, studio = generator(self.seed, self.split, "scene", index), self._studio
-        sprites = [*studio.sprites.values()]
-        chosen = [pick(rng, sprites) for _ in range(int(rng.integers(1, 5)))]
-        if len(chosen) > 1 and chance(rng, 0.2):
-            chosen[1] = chosen[0]
-        sizes = [between(rng, 0.2, 0.66 - 0.09 * len(chosen)) for _ in chosen]
-        behind = clutter(rng, studio)
-        looks = [sprite_look(rng, sprite.name) for sprite in chosen]
-        things = behind + scatter(rng, looks, sizes, gap=between(rng, 0.6, 1.0))
-        rendered = studio.render(stage_of(rng, studio, things), self.size_px)
-        objects = []
-        for number, sprite in enumerate(chosen, start=len(behind)):
-            mask = rendered.mask(number)
-            whole = studio.layer(things[number], self.size_px).getchannel("A").histogram()
-            objects.append(SceneObject(sprite.name, mask, min(1.0, mask.sum() / max(1, sum(whole[128:])))))
-        return Scene(rendered.image, tuple(objects))
+        return draw_scene(generator(self.seed, self.split, "scene", index), self._studio, self.size_px)
 
     def _theme(self, task: str, index: int) -> Theme:
         if task not in WORLD_TASKS:
             raise InputError(f"ConceptWorld has no task {task!r}. Tasks: {', '.join(WORLD_TASKS)}.")
         return WORLD_TASKS[task].theme(generator(self.seed, self.split, task, index, "theme"), self._studio)
 
-    def _sample(self, task: str, index: int, theme: Theme) -> ConceptSample:
-        target = self._picture(task, index, theme, None)
-        shown = [self._picture(task, index, theme, k) for k in range(self.references)]
+    def _sample(self, name: str, task: str, index: int, theme: Theme, target: Picture) -> ConceptSample:
+        shown = [self._picture(task, index, theme, number) for number in range(self.references)]
         return ConceptSample(
-            id=f"world/{self.split}/{task}/{index:06d}",
+            id=f"world/{self.split}/{name}",
             task=task,
             concept=theme.concept,
             image=target.image,
@@ -200,15 +137,11 @@ class ConceptWorld:
         side = self.size_px if reference is None else self.reference_px
         for attempt in range(_ATTEMPTS):
             rng = generator(self.seed, self.split, task, index, reference, attempt)
-            picture = WORLD_TASKS[task].draw(theme, rng, self._studio, side, reference is None)
-            if _AREA[0] <= picture.mask.mean() <= _AREA[1]:
+            picture = WORLD_TASKS[task].draw(theme, rng, self._studio, side, reference)
+            masks = (picture.mask, picture.rival_mask)
+            if all(mask is None or _AREA[0] <= mask.mean() <= _AREA[1] for mask in masks):
                 return picture
         raise RuntimeError(f"{task} {index} of seed {self.seed}: no acceptable picture in {_ATTEMPTS} attempts.")
-
-
-def vocabulary_texts() -> tuple[str, ...]:
-    """Every concept, rule and answer that any split can say, each once, sorted: a closed vocabulary."""
-    return tuple(sorted({text for task in WORLD_TASKS.values() for text in task.texts()}))
 
 
 def _checked_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops
 
 from conceptseg.data.world.dice import between, chance, pick
 from conceptseg.data.world.palettes import palette_between, palette_mean, rgb_of
+from conceptseg.data.world.pixels import embossed, shaded, softened
 from conceptseg.data.world.scenes import others, scatter, shape_look, sprite_look
 from conceptseg.data.world.shapes import COLOURS, SHAPES
 from conceptseg.data.world.sprites import all_sprites
@@ -20,7 +21,7 @@ from conceptseg.data.world.studio import Studio
 from conceptseg.data.world.tasks import Picture, Task, Theme, picture_of
 from conceptseg.data.world.textures import NATURAL
 
-__all__ = ["CD_TASKS"]
+__all__ = ["CONTRAST_TASKS"]
 
 
 _SALIENCY_RULE = "Segment the one thing that stands out from its dull surroundings."
@@ -38,7 +39,7 @@ def _saliency_theme(rng: np.random.Generator, studio: Studio) -> Theme:
     )
 
 
-def _draw_saliency(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, target: bool) -> Picture:
+def _draw_saliency(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, reference: int | None) -> Picture:
     """One vivid thing among things that fade into a dull backdrop."""
     hue, value = theme.parts["hue"] + between(rng, -0.1, 0.1), between(rng, 0.35, 0.75)
     view = studio.random_view(rng)
@@ -48,7 +49,7 @@ def _draw_saliency(theme: Theme, rng: np.random.Generator, studio: Studio, side:
     count = int(rng.integers(2, 6))
     fade = tone(saturation=0.35, toward=palette_mean(dull), amount=between(rng, 0.6, 0.8))
     crowd = [Look(s.name, tone=fade) for s in others(rng, studio, count, [])]
-    sizes = [between(rng, 0.12, 0.3) for _ in crowd] + [between(rng, 0.26 if target else 0.36, 0.62)]
+    sizes = [between(rng, 0.12, 0.3) for _ in crowd] + [between(rng, 0.26 if reference is None else 0.36, 0.62)]
     things = scatter(rng, [*crowd, star], sizes, gap=0.8)
     stage = Stage(Backdrop((view,)), tuple(things), random_finish(rng))
     return picture_of(studio.render(stage, side), len(crowd), answer=star.name)
@@ -79,19 +80,21 @@ def _camouflage_theme(rng: np.random.Generator, studio: Studio) -> Theme:
     )
 
 
-def _draw_camouflage(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, target: bool) -> Picture:
+def _draw_camouflage(
+    theme: Theme, rng: np.random.Generator, studio: Studio, side: int, reference: int | None
+) -> Picture:
     """A silhouette filled with another piece of the texture that surrounds it, faintly shaded at its edge."""
     view: TextureView = theme.parts["view"]
     here = _elsewhere(rng, view)
     picture = studio.texture(here, side)
-    name = theme.parts["name"] if target or chance(rng, 0.4) else pick(rng, [s.name for s in studio.common])
-    size = between(rng, 0.34 if target else 0.42, 0.7)
+    name = theme.parts["name"] if reference is None or chance(rng, 0.4) else pick(rng, [s.name for s in studio.common])
+    size = between(rng, 0.34 if reference is None else 0.42, 0.7)
     margin = size * 0.45
     x, y = between(rng, margin, 1 - margin), between(rng, margin, 1 - margin)
     look = sprite_look(rng, name, 0.0)
     thing = Thing(look, x, y, size, between(rng, -35, 35), chance(rng, 0.5), grounded=False)
     skin = _elsewhere(rng, here, between(rng, 0.8, 1.15))
-    mask = hide(picture, studio, thing, studio.texture(skin, side), between(rng, 0.25, 0.6))
+    mask = hide(picture, studio, thing, studio.texture(skin, side), between(rng, 0.4, 0.85))
     image = studio.finish(picture, random_finish(rng, 0.7))
     return Picture(image, np.asarray(mask) > 127, f"hidden {name}")
 
@@ -110,20 +113,14 @@ def hide(picture: Image.Image, studio: Studio, thing: Thing, skin: Image.Image, 
     left = round(thing.x * picture.width - layer.width / 2)
     top = round(thing.y * picture.width - layer.height / 2)
     alpha = layer.getchannel("A")
-    relief = ImageChops.add(_embossed(layer.convert("L"), 1), _embossed(alpha, max(1, layer.width // 24)), 2.0)
-    shade = relief.point([round(128 + strength * (v - 128)) for v in range(256)])
+    inner = embossed(softened(layer.convert("L"), 0.01), 1)
+    edge = embossed(softened(alpha, 0.026), max(1, layer.width // 24))
     patch = skin.crop((left, top, left + layer.width, top + layer.height))
-    patch = ImageChops.add(patch, Image.merge("RGB", (shade,) * 3), 1.0, -128)
+    patch = shaded(patch, ImageChops.add(inner, edge, 2.0), strength)
     picture.paste(patch, (left, top), alpha)
     silhouette = Image.new("L", picture.size, 0)
     silhouette.paste(alpha, (left, top))
     return silhouette
-
-
-def _embossed(field: Image.Image, step: int) -> Image.Image:
-    """128 where the field is flat, lighter on edges that face the upper left, darker on the others."""
-    soft = field.filter(ImageFilter.BoxBlur(step))
-    return ImageChops.subtract(ImageChops.offset(soft, -step), ImageChops.offset(soft, step), 2.0, 128)
 
 
 def _elsewhere(rng: np.random.Generator, view: TextureView, zoom: float = 1.0) -> TextureView:
@@ -157,7 +154,7 @@ def _camouflage_texts() -> Iterator[str]:
     yield from (f"hidden {sprite.name}" for sprite in all_sprites())
 
 
-CD_TASKS: dict[str, Task] = {
+CONTRAST_TASKS: dict[str, Task] = {
     "saliency": Task(_saliency_theme, _draw_saliency, _saliency_texts),
     "camouflage": Task(_camouflage_theme, _draw_camouflage, _camouflage_texts),
 }

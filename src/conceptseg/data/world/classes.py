@@ -15,7 +15,7 @@ from conceptseg.data.world.sprites import Sprite, all_sprites
 from conceptseg.data.world.studio import Studio
 from conceptseg.data.world.tasks import Picture, Task, Theme, picture_of
 
-__all__ = ["CI_TASKS"]
+__all__ = ["CLASS_TASKS"]
 
 
 def _living(rng: np.random.Generator, studio: Studio) -> Sprite:
@@ -44,20 +44,20 @@ def _class_theme(
     return theme
 
 
-def _draw_class(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, target: bool) -> Picture:
+def _draw_class(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, reference: int | None) -> Picture:
     """One or two of the class among things of other classes."""
     sprite: Sprite = theme.parts["sprite"]
-    count = 2 if chance(rng, 0.25 if target else 0.1) else 1
-    strangers = others(rng, studio, int(rng.integers(0, 4 if target else 2)), [sprite])
-    return _draw_among(rng, studio, side, [sprite] * count, strangers, large=not target)
+    count = 2 if chance(rng, 0.25 if reference is None else 0.1) else 1
+    strangers = others(rng, studio, int(rng.integers(0, 4 if reference is None else 2)), [sprite])
+    return _draw_among(rng, studio, side, [sprite] * count, strangers, large=reference is not None)
 
 
-def _draw_fine(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, target: bool) -> Picture:
+def _draw_fine(theme: Theme, rng: np.random.Generator, studio: Studio, side: int, reference: int | None) -> Picture:
     """One of the class beside its close relatives."""
     sprite: Sprite = theme.parts["sprite"]
     relatives = [s for s in studio.sprites.values() if s.family == sprite.family and s.name != sprite.name]
-    count = int(rng.integers(1, 3)) if target else int(rng.integers(0, 2))
-    return _draw_among(rng, studio, side, [sprite], some(rng, relatives, count), large=not target)
+    count = int(rng.integers(1, 3)) if reference is None else int(rng.integers(0, 2))
+    return _draw_among(rng, studio, side, [sprite], some(rng, relatives, count), large=reference is not None)
 
 
 def _draw_among(
@@ -85,7 +85,7 @@ def _class_task(
     return Task(_class_theme(choose, rule), draw, texts)
 
 
-CI_TASKS: dict[str, Task] = {
+CLASS_TASKS: dict[str, Task] = {
     "living": _class_task(_living, "Segment every {name}, wherever it is."),
     "artifact": _class_task(_artifact, "Segment every {name}, wherever it is."),
     "fine_grained": _class_task(_fine, "Segment the {name}, not its look-alikes.", _draw_fine),
