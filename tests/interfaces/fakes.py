@@ -13,19 +13,21 @@ import numpy as np
 from conceptseg.data import Reference, load_reference
 from conceptseg.errors import ImageError
 from conceptseg.images import load_image
-from conceptseg.inference import Route, SegmentationResult
+from conceptseg.inference import ConceptSegmenter, Route, SegmentationResult
 from conceptseg.protocol import build_mosaic
 
 
-class FakeSegmenter:
+class FakeSegmenter(ConceptSegmenter):
     """Marks the left half of every picture; remembers the names of the pictures it was shown."""
 
     def __init__(self, pause_s: float = 0.0) -> None:
         self.seen: list[str] = []
         self.pause_s = pause_s
-        self.model = SimpleNamespace(config=SimpleNamespace(name="fake"))
+        self.model: Any = SimpleNamespace(config=SimpleNamespace(name="fake"))
 
-    def __call__(self, image: Any, concept: str, references: Sequence[Reference] = ()) -> SegmentationResult:
+    def __call__(
+        self, image: Any, concept: str, references: Sequence[Reference] = (), *, route: str = "auto"
+    ) -> SegmentationResult:
         picture = load_image(image)
         mask = np.zeros((picture.height, picture.width), dtype=bool)
         mask[:, : picture.width // 2] = True

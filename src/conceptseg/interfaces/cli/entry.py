@@ -27,6 +27,8 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "demo": "run bundled pictures through every level and write a page about it",
         "world": "make and show ConceptWorld samples",
         "models": "what is known of a checkpoint",
+        "train": "warm up the concept translation, or train with Meta-GRPO",
+        "data": "turn images and masks into samples",
         "doctor": "what this machine has and lacks",
     }
 )

@@ -9,13 +9,9 @@ from pathlib import Path
 
 from conceptseg.data.samples import Reference
 from conceptseg.errors import InputError
+from conceptseg.images import IMAGE_SUFFIXES
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "parse_reference"]
-
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""What counts as a picture inside a folder; a file that is named outright may end in anything."""
+__all__ = ["find_images", "parse_reference"]
 
 _FOUR_NUMBERS = re.compile(r"\s*-?[\d.]+\s*(,\s*-?[\d.]+\s*){3}")
 

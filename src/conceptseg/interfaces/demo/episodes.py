@@ -79,8 +79,13 @@ def demo_samples() -> list[ConceptSample]:
     return sorted(samples, key=lambda sample: levels.index(sample.level.value))
 
 
-def run_episode(segmenter: ConceptSegmenter, sample: ConceptSample) -> Episode:
+def run_episode(segmenter: ConceptSegmenter, sample: ConceptSample, *, route: str = "auto") -> Episode:
     """Ask the segmenter one sample's question.
+
+    Args:
+        segmenter: the model.
+        sample: the question.
+        route: as for `ConceptSegmenter`.
 
     Raises:
         ImageError: a picture of the sample cannot be read.
@@ -90,7 +95,7 @@ def run_episode(segmenter: ConceptSegmenter, sample: ConceptSample) -> Episode:
         Reference(entry.image, entry.mask, given.box)
         for entry, given in zip(loaded.references, sample.references, strict=True)
     ]
-    result = segmenter(loaded.image, sample.concept, references)
+    result = segmenter(loaded.image, sample.concept, references, route=route)
     return Episode(sample, loaded, segmenter.build_mosaic(references), result)
 
 
