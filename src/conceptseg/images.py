@@ -21,6 +21,7 @@ from conceptseg.errors import ImageError
 
 __all__ = [
     "IGNORE_VALUE",
+    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "ImageSource",
     "LazyImage",
@@ -31,6 +32,11 @@ __all__ = [
     "resize_image",
     "resize_mask",
 ]
+
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""What counts as a picture inside a folder; a file that is named outright may end in anything."""
 
 
 @dataclass(frozen=True, eq=False)
