@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from scipy.spatial import cKDTree
 
@@ -71,7 +71,9 @@ def _wood(rng: np.random.Generator, x: Field, y: Field) -> Field:
     return rings + 1.2 * fractal(rng, x.shape, (4, 90), 3)
 
 
-def _distances(rng: np.random.Generator, count: int, x: Field, y: Field) -> tuple[Field, Field, Field]:
+def _distances(
+    rng: np.random.Generator, count: int, x: Field, y: Field
+) -> tuple[Field, Field, Int[np.ndarray, "side side"]]:
     """Distance to the nearest and second nearest of `count` random points, and which one is nearest."""
     points = rng.random((count, 2), dtype=np.float32) * 1.2 - 0.1
     near, which = cKDTree(points).query(np.stack([x, y], axis=-1).reshape(-1, 2), k=2)
