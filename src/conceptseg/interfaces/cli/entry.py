@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: from argparse, for `--help`, `--version` and arguments that do not parse.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words  # taken anywhere, in front of a command or behind it
+    words = [word for word in words if word != "--debug"]
     wanted = next((word for word in words if not word.startswith("-")), None)
     args = _build_parser(wanted).parse_args(words)
     try:
@@ -79,11 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.DONE
     except (ConceptSegError, OSError) as error:
-        _show_traceback(args)
+        if debug:
+            traceback.print_exc()
         return _fail(ExitStatus.WRONG_REQUEST, str(error))
     except Exception as error:  # the last line of defence: a traceback is for those who ask
-        _show_traceback(args)
-        hint = "" if args.debug else " --debug shows where."
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else " --debug shows where."
         return _fail(ExitStatus.BUG, f"a bug, please report it: {type(error).__name__}: {error}.{hint}")
 
 
@@ -96,7 +100,6 @@ def _build_parser(wanted: str | None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         if name == wanted:
             _module_of(name).add_parser(subparsers)
-            subparsers.choices[name].add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
         else:
             subparsers.add_parser(name, help=summary)
     return parser
@@ -104,11 +107,6 @@ def _build_parser(wanted: str | None) -> argparse.ArgumentParser:
 
 def _module_of(command: str) -> ModuleType:
     return import_module(f"{__package__}.{command}")
-
-
-def _show_traceback(args: argparse.Namespace) -> None:
-    if args.debug:
-        traceback.print_exc()
 
 
 def _fail(status: ExitStatus, message: str) -> ExitStatus:
