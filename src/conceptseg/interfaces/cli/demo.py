@@ -69,10 +69,9 @@ def _number(value: float | None) -> str:
 
 
 def _summary(episodes: Sequence[Episode]) -> str:
-    """Mean IoU of photographs and of scenes."""
-    parts = []
-    for name, is_scene in (("photographs", False), ("ConceptWorld scenes", True)):
-        scores = [e.iou for e in episodes if e.sample.id.startswith("world/") is is_scene and e.iou is not None]
-        if scores:
-            parts.append(f"{len(scores)} {name}: mean IoU {sum(scores) / len(scores):.2f}")
-    return "; ".join(parts)
+    """Mean IoU by kind of picture, a line each."""
+    scores: dict[str, list[float]] = {}
+    for episode in episodes:
+        if episode.iou is not None:
+            scores.setdefault(episode.kind, []).append(episode.iou)
+    return "\n".join(f"{len(found)} {kind}: mean IoU {sum(found) / len(found):.2f}" for kind, found in scores.items())

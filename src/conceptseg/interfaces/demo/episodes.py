@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from conceptseg.data import ConceptSample, LoadedSample, Reference, load_sample, read_samples
-from conceptseg.data.world import ConceptWorld
+from conceptseg.data.world import TRAINED_TASKS, ConceptWorld
 from conceptseg.geometry import BoxXYXY
 from conceptseg.inference import ConceptSegmenter, SegmentationResult
 from conceptseg.metrics import score
@@ -42,6 +42,13 @@ class Episode:
         return score(self.result.mask, self.loaded.mask)["iou"]
 
     @property
+    def kind(self) -> str:
+        """Where the sample comes from, as a plural: photographs, or scenes of tasks that nano has trained on or not."""
+        if not self.sample.id.startswith("world/"):
+            return "photographs"
+        return "scenes of trained tasks" if self.sample.task in TRAINED_TASKS else "scenes of tasks never trained on"
+
+    @property
     def seconds(self) -> float:
         """How long the answer took."""
         return sum(self.result.timings.values())
@@ -72,7 +79,7 @@ class Episode:
 
 
 def demo_samples() -> list[ConceptSample]:
-    """The bundled photographs and one ConceptWorld scene a task (objects the model has not seen there), by level."""
+    """The bundled photographs and one ConceptWorld scene a task, of a split that no training sees, by level."""
     world = ConceptWorld(split="seen_test", seed=_WORLD_SEED)
     samples = [*read_samples(_PICTURES), *(world.sample(task, 0) for task in world.tasks)]
     levels = ("CI", "CD", "CR")

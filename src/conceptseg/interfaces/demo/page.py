@@ -78,7 +78,7 @@ def _article(episode: Episode, folder: Path) -> str:
     )
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(episode))
     return (
-        f"<article><h3>{escape(sample.concept)} <small>({escape(sample.task)})</small></h3>"
+        f"<article><h3>{escape(sample.concept)} <small>({escape(sample.task)}, {escape(episode.kind)})</small></h3>"
         f'<div class="row">{figures}</div><div class="row references">{references}</div><dl>{facts}</dl></article>'
     )
 
