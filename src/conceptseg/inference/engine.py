@@ -119,9 +119,7 @@ class ConceptSegmenter:
         """
         mosaic = self.build_mosaic(references)
         for chunk in _chunks(images, batch_size):
-            loaded = [self._load(image, concept, mosaic) for image in chunk]
-            done = iter(self.segment_batch([q for q in loaded if isinstance(q, Query)], route=route))
-            yield from (next(done) if isinstance(entry, Query) else entry for entry in loaded)
+            yield from self._segment_loaded([self._load(image, concept, mosaic) for image in chunk], route)
 
     def stream_in_two_passes(
         self,
@@ -149,8 +147,8 @@ class ConceptSegmenter:
                 else:
                     presence[index] = result.presence
         for chunk in _chunks(list(presence), batch_size):
-            queries = [Query(load_image(images[i]), concept, mosaic, describe_source(images[i])) for i in chunk]
-            for index, result in zip(chunk, self.segment_batch(queries, route=RouteChoice.REASON), strict=True):
+            loaded = [self._load(images[i], concept, mosaic) for i in chunk]
+            for index, result in zip(chunk, self._segment_loaded(loaded, RouteChoice.REASON), strict=True):
                 yield index, replace(result, presence=presence[index])
         self.model.reasoner.release()
 
@@ -182,6 +180,13 @@ class ConceptSegmenter:
             for index, answered in zip(reasoned, self._reason(queries, features, reasoned, clock), strict=True):
                 results[index] = replace(answered, presence=screening.presence.get(index))
         return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
+
+    def _segment_loaded(
+        self, loaded: Sequence[Query | SegmentationResult], route: str | RouteChoice
+    ) -> list[SegmentationResult]:
+        """Results of a chunk in which some images could not be read."""
+        done = iter(self.segment_batch([entry for entry in loaded if isinstance(entry, Query)], route=route))
+        return [next(done) if isinstance(entry, Query) else entry for entry in loaded]
 
     @torch.no_grad()
     def _screen_images(
