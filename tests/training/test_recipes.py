@@ -1,0 +1,120 @@
+"""Every shipped recipe is parsed, and worked out at nano size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conceptseg.errors import ConfigError
+from conceptseg.training.config_reading import load_config
+from conceptseg.training.plan import Launch, plan_training, read_launch
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RUNS = sorted(path for path in [*RECIPES.glob("*.yaml"), *RECIPES.glob("ablations/*.yaml")])
+LAUNCHES = sorted((RECIPES / "accelerate").glob("*.yaml"))
+
+
+def stage_of(path):
+    values = yaml.safe_load(path.read_text())
+    return values["stage"] if "stage" in values else stage_of(path.parent / values["extends"])
+
+
+def load(path, *overrides):
+    return load_config(stage_of(path), path, overrides)
+
+
+def test_the_ablations_of_the_paper_are_there():
+    names = {path.stem for path in RUNS}
+    assert {f"concept_tokens_{k}" for k in (1, 2, 4, 8, 16, 32)} <= names  # Figure 7
+    assert {f"architecture_{row}" for row in ("sft", "grpo", "translation", "meta_grpo")} <= names  # Table 4(a)
+    assert {"without_meta_reward", "without_meta_reasoning", "one_stage"} <= names  # Table 4(b), (c)
+    assert {"without_mask_reward", "without_box_and_meta_reward"} <= names  # Table 9
+    assert {"references_1x1", "references_2x2", *(f"references_seed_{k}" for k in (1, 2, 3))} <= names  # 11, 12
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_a_recipe_can_be_worked_out(path, tiny_checkpoint):
+    config = load(path, f"model.checkpoint={tiny_checkpoint}")
+    plan = plan_training(config)
+    assert plan.samples == 4096 - 64
+    assert plan.steps == (20 * 4032 / config.batch_size if config.stage == "warmup" else 2 * 4032 / 8)
+    assert 0 < plan.trainable < plan.total
+
+
+def test_only_the_translation_learns_while_it_warms_up(tiny_checkpoint):
+    plan = plan_training(load(RECIPES / "warmup.yaml", f"model.checkpoint={tiny_checkpoint}"))
+    assert {part.name for part in plan.parts if part.trainable} == {"concept translation"}
+    sizes = {
+        k: plan_training(load(RECIPES / f"ablations/concept_tokens_{k}.yaml", f"model.checkpoint={tiny_checkpoint}"))
+        for k in (1, 2)
+    }
+    assert sizes[2].trainable - sizes[1].trainable == 2 * 48  # one more query and its position, 48 wide
+
+
+def test_what_learns_in_stage_two(tiny_checkpoint):
+    def trainable(*overrides):
+        plan = plan_training(load(RECIPES / "meta_grpo.yaml", f"model.checkpoint={tiny_checkpoint}", *overrides))
+        return {part.name for part in plan.parts if part.trainable}
+
+    vision, language, translation = "MLLM, vision tower", "MLLM, language model", "concept translation"
+    assert trainable() == {vision, language, translation}
+    assert trainable("policy.vision=false") == {language, translation}
+    assert trainable("policy.translation=false") == {vision, language}
+    assert trainable("policy.mllm=lora") == {language, translation}
+    assert trainable("segmentation.weight=0") == {vision, language}  # no loss reaches the translation
+
+
+def test_an_adapter_counts_rank_times_inputs_and_outputs(tiny_checkpoint):
+    plan = plan_training(
+        load(
+            RECIPES / "meta_grpo.yaml",
+            f"model.checkpoint={tiny_checkpoint}",
+            "policy.mllm=lora",
+            "policy.lora.rank=4",
+            "policy.lora.targets=[q_proj, k_proj]",
+        )
+    )
+    assert plan.parts[1].trainable == 2 * 4 * ((48 + 48) + (48 + 24))  # two layers; q 48→48, k 48→24
+
+
+def test_published_sizes_are_known_without_the_hub():
+    plan = plan_training(load(RECIPES / "meta_grpo.yaml", "model.checkpoint=Qwen/Qwen2.5-VL-7B-Instruct+facebook/sam3"))
+    by_name = {part.name: part.total for part in plan.parts}
+    assert by_name["MLLM, vision tower"] + by_name["MLLM, language model"] == 8_292_166_656
+    assert by_name["SAM 3"] == 840_376_374
+
+
+@pytest.mark.parametrize("path", LAUNCHES, ids=lambda path: path.stem)
+def test_accelerate_reads_the_launch_configurations(path):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    launch = read_launch(path)
+    assert load_config_from_file(str(path)).num_processes == launch.processes
+    recipe = load(RECIPES / "meta_grpo.yaml", "model.checkpoint=Qwen/Qwen2.5-VL-3B-Instruct+facebook/sam3")
+    assert plan_training(recipe, launch).accumulation * launch.processes == 8
+
+
+def test_sharding_divides_what_it_says():
+    names = {path.stem: read_launch(path) for path in LAUNCHES}
+    zero2, zero3, fsdp = names["eight_gpus_zero2"], names["eight_gpus_zero3"], names["eight_gpus_fsdp"]
+    assert (zero2.shards_optimizer, zero2.shards_gradients, zero2.shards_weights) == (True, True, False)
+    assert zero3.shards_weights and fsdp.shards_weights
+    recipe = load(RECIPES / "meta_grpo.yaml", "model.checkpoint=Qwen/Qwen2.5-VL-7B-Instruct+facebook/sam3")
+    alone, two, three = (plan_training(recipe, launch).memory for launch in (Launch(), zero2, zero3))
+    assert two.weights == alone.weights
+    assert two.gradients == pytest.approx(alone.gradients / 8, rel=1e-6)
+    assert three.weights == pytest.approx(alone.weights / 8, rel=1e-6)
+    assert three.total < two.total < alone.total
+
+
+def test_launches_that_are_none(tmp_path):
+    with pytest.raises(ConfigError, match="Cannot read"):
+        read_launch(tmp_path / "none.yaml")
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    with pytest.raises(ConfigError, match="is no configuration of accelerate"):
+        read_launch(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("distributed_type: MEGATRON_LM\nnum_processes: 2\n")
+    with pytest.raises(ConfigError, match="'MEGATRON_LM' is not known here"):
+        read_launch(tmp_path / "b.yaml")
