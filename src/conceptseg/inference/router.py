@@ -20,6 +20,9 @@ class Route(str, Enum):
     REASONED = "reasoned"
     """The MLLM's rule, translated into concept tokens."""
 
+    def __str__(self) -> str:
+        return self.value
+
 
 class RouteChoice(str, Enum):
     """What a caller asks of the router."""
