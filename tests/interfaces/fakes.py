@@ -51,3 +51,9 @@ class FakeSegmenter(ConceptSegmenter):
             else:
                 self.seen.append(image.name)
             yield result
+
+    def stream_in_two_passes(
+        self, images: Sequence[Path], concept: str, references: Sequence[Reference], *, batch_size: int, route: str
+    ) -> Iterator[tuple[int, SegmentationResult]]:
+        results = list(self.stream(images, concept, references, batch_size=batch_size, route=route))
+        yield from reversed(list(enumerate(results)))

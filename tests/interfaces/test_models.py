@@ -7,10 +7,12 @@ import os
 import shutil
 
 import pytest
+from huggingface_hub import constants
 
 from conceptseg.interfaces.cli import doctor, main
 from conceptseg.interfaces.cli.console import format_bytes, format_table
 from conceptseg.models.checkpoints import bundled_folder
+from tests.models.tiny import write_released
 
 
 def test_the_known_checkpoints_are_listed_without_the_network(nano, capsys):
@@ -51,6 +53,44 @@ def test_the_doctor_fails_where_something_must_be_mended(monkeypatch, capsys):
     found.append(doctor.Check("c", False, "mend me"))
     assert main(["doctor"]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.delenv("CONCEPTSEG_SAM", raising=False)
+
+
+def test_the_doctor_tells_what_a_published_model_needs_without_the_hub(offline, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    assert main(["doctor", "--model", "zhaoyuan666/ConceptSeg-R1-7B"]) == 1  # neither part can be had here
+    printed = capsys.readouterr().out
+    assert "`hf download facebook/sam3`, or pass a local copy with --sam PATH" in printed
+    rows = {line.split()[0]: line for line in printed.splitlines() if "-bit" in line}
+    assert "15.4 GB" in rows["16-bit"] and "3.1 GB" in rows["16-bit"]  # 2 · 8.29 G, 4 · 0.84 G bytes
+    assert list(rows) == ["16-bit", "8-bit", "4-bit"]
+
+
+def test_the_doctor_knows_the_bundled_model_in_full(nano, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    assert main(["doctor", "--model", "nano"]) == 0
+    assert str(bundled_folder()) in capsys.readouterr().out
+
+
+def test_a_released_checkpoint_is_imported(tmp_path, capsys):
+    write_released(tmp_path / "released")
+    assert main(["models", "import", str(tmp_path / "released"), str(tmp_path / "ours")]) == 0
+    assert f"--model {tmp_path / 'ours'}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["sam"] == "facebook/sam3"
+    assert main(["models", "import", str(tmp_path / "released"), str(tmp_path / "ours")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["import"], ["import", "a"], ["nano", "b"], ["import", "a", "b", "c"]])
+def test_other_words_are_a_wrong_request(words, capsys):
+    assert main(["models", *words]) == 2
+    assert "expected nothing, M, or import SRC DST" in capsys.readouterr().err
 
 
 def test_tables_are_aligned():

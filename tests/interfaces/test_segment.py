@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -14,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conceptseg.inference import ConceptSegmenter
 from conceptseg.interfaces.cli import main, segment
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
 from tests.interfaces.fakes import FakeSegmenter
 
 
@@ -66,6 +69,24 @@ def test_a_folder_with_broken_pictures_gives_the_others_and_says_which_failed(fo
         str(folder / name) for name in ("03.png", "08.png", "17.png")
     ]
     assert "20 images: 17 masks (17 direct, 0 reasoned), 3 failed" in printed.out.splitlines()[-1]
+
+
+def test_two_passes_leave_the_same_results_in_another_order(folder, tmp_path, fake):
+    assert main(command(folder, tmp_path / "one")) == main(command(folder, tmp_path / "two", "--two-pass")) == 1
+    one, two = records(tmp_path / "one"), records(tmp_path / "two")
+    assert one != two and sorted(one, key=lambda r: r["source"]) == sorted(two, key=lambda r: r["source"])
+    assert masks(tmp_path / "one") == masks(tmp_path / "two")
+
+
+def test_how_weights_are_kept_reaches_the_model(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(ConceptSegmenter, "from_pretrained", lambda source, **options: asked.update(options))
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    load_segmenter(parser.parse_args(["--device", "cpu"]))
+    assert asked == {"device": "cpu"}
+    load_segmenter(parser.parse_args(["--sam", "a/b", "--bits", "4", "--dtype", "float16", "--device-map", "auto"]))
+    assert asked == {"device": "auto", "sam": "a/b", "bits": 4, "dtype": "float16", "device_map": "auto"}
 
 
 def test_again_nothing_is_computed_twice_and_only_failures_are_tried(folder, tmp_path, fake):

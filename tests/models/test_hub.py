@@ -61,6 +61,7 @@ class FakeHub:
         (GATED, HubStatus.GATED),
         (UNKNOWN, HubStatus.MISSING),
         (ConnectionError("no route"), HubStatus.OFFLINE),
+        (errors.HTTPError("[Errno -2] Name or service not known"), HubStatus.OFFLINE),
         (errors.OfflineModeIsEnabled("offline"), HubStatus.OFFLINE),
         (errors.HfHubHTTPError("503", response=Mock()), HubStatus.OFFLINE),
     ],

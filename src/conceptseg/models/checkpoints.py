@@ -23,7 +23,7 @@ from conceptseg.models.released_layout import check_fit, is_released_layout, mll
 from conceptseg.models.sam_files import SAM_REPO, read_sam_config, refuse_other_sam
 from conceptseg.models.tensor_files import TensorInfo, read_headers
 
-__all__ = ["BUNDLED", "Checkpoint", "Layout", "bundled_folder", "open_checkpoint"]
+__all__ = ["BUNDLED", "Checkpoint", "Layout", "bundled_folder", "open_checkpoint", "parts_of"]
 
 BUNDLED = "nano"
 """Name of the checkpoint inside the package."""
@@ -105,11 +105,35 @@ def open_checkpoint(
     return _fitting(checkpoint)
 
 
+def parts_of(source: str, sam: str | None = None) -> tuple[Source, ...]:
+    """Where the parts of a model would come from as far as its name tells, before anything is looked at or fetched.
+
+    The first one is the checkpoint or MLLM; SAM 3 follows where it is known to lie elsewhere.
+    """
+    home, pair = _split(source)
+    if pair:
+        return Source(pair[0], "the MLLM"), _sam_source(sam or pair[1])
+    if sam or home.folder is None or not _is_own(home.folder):
+        return home, _sam_source(sam or hub_settings().sam or SAM_REPO)
+    return (home,)
+
+
+def _split(source: str) -> tuple[Source, tuple[str, str] | None]:
+    """A name as one place, or as the two of `MLLM+SAM`; a folder whose name holds a "+" is one place."""
+    home = Source(str(bundled_folder()) if source == BUNDLED else source)
+    mllm, _, sam = source.partition("+")
+    is_pair = home.folder is None and mllm and sam and "+" not in sam
+    return home, (mllm, sam) if is_pair else None
+
+
+def _is_own(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file() and read_json(folder / CONFIG_FILE).get("format") == "conceptseg"
+
+
 def _plan(source: str, sam: str | None, hub: Hub | None) -> _Plan:
     """Which kind of checkpoint a source is, as far as its name and `config.json` tell."""
-    home = Source(str(bundled_folder()) if source == BUNDLED else source)
-    pair = source.split("+") if home.folder is None else []
-    if len(pair) == 2 and all(pair):
+    home, pair = _split(source)
+    if pair:
         mllm = Source(pair[0], "the MLLM")
         return _Plan(Layout.PAIR, mllm, mllm, _sam_source(sam or pair[1]))
     raw = read_json(resolve(home, hub=hub, only=CONFIG_FILE) / CONFIG_FILE)

@@ -30,6 +30,9 @@ __all__ = [
     "resolve",
 ]
 
+# Of huggingface_hub's HTTP library (httpx, once requests), of the socket, and the answers that say "not now".
+_NETWORK_ERRORS = (errors.HTTPError, errors.HfHubHTTPError, OSError)
+
 _WANTED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*")
 
 
@@ -165,7 +168,7 @@ def hub_access(repo_id: str, *, hub: Hub | None = None) -> HubAccess:
         return HubAccess(repo_id, HubStatus.GATED)
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         return HubAccess(repo_id, HubStatus.MISSING)
-    except (errors.HfHubHTTPError, OSError, RuntimeError):
+    except _NETWORK_ERRORS:
         return HubAccess(repo_id, HubStatus.OFFLINE)
     return HubAccess(repo_id, HubStatus.OPEN)
 
@@ -214,7 +217,7 @@ def resolve(source: Source, *, hub: Hub | None = None, only: str | None = None) 
         raise HubAccessError(
             f"Downloading {repo_id} was cut off ({error}). Try again; finished files are kept."
         ) from error
-    except (errors.HfHubHTTPError, OSError) as error:
+    except _NETWORK_ERRORS as error:
         raise HubAccessError(f"Downloading {repo_id} failed: {error}.") from error
 
 

@@ -16,11 +16,20 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--model`, `--sam`, `--device`, `--seed`."""
-    parser.add_argument("--model", default="nano", metavar="M", help="checkpoint: nano, a folder or a hub id")
+    """`--model`, `--sam`, `--device`, `--seed`, and how the MLLM's weights are kept."""
+    parser.add_argument(
+        "--model", default="nano", metavar="M", help="checkpoint: nano, a folder, a hub id, or MLLM+SAM (box prompts)"
+    )
     parser.add_argument("--sam", metavar="S", help="take SAM 3 from this folder or hub id instead of the checkpoint's")
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, mps, cuda or cuda:N")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is drawn by chance")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), help="of the MLLM's weights (bfloat16; float32 on a CPU)"
+    )
+    parser.add_argument("--bits", type=int, choices=(8, 4), help="quantise the MLLM's weights (extra [quant])")
+    parser.add_argument(
+        "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
+    )
 
 
 def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
@@ -37,7 +46,8 @@ def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
 
     logging.disable_progress_bar()
     torch.manual_seed(args.seed)
-    options: dict[str, Any] = {"sam": args.sam} if args.sam else {}
+    wanted = {name: getattr(args, name) for name in ("sam", "dtype", "bits", "device_map")}
+    options: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     return ConceptSegmenter.from_pretrained(_local_or_name(args.model), device=args.device, **options)
 
 

@@ -35,14 +35,20 @@ class Check(NamedTuple):
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    subparsers.add_parser("doctor", description=__doc__)
+    parser = subparsers.add_parser("doctor", description=__doc__)
+    parser.add_argument("--model", metavar="M", help="also tell whether this model can be had and what it would need")
+    parser.add_argument("--sam", metavar="S", help="with SAM 3 from this folder or hub id")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run all checks and print them; 1 if something is not as it must be."""
     found = [check for look in CHECKS for check in look()]
     signs = {True: "ok", False: "FAILED", None: "–"}
+    if args.model:
+        found += _check_access(args.model, args.sam)
     print(format_table(("check", "", "detail"), [(check.name, signs[check.ok], check.detail) for check in found]))
+    if args.model:
+        print(f"\n{_format_needs(args.model, args.sam)}")
     return ExitStatus.SOME_FAILED if any(check.ok is False for check in found) else ExitStatus.DONE
 
 
@@ -113,6 +119,35 @@ def _check_bundled_model() -> Iterator[Check]:
         yield Check("nano", False, str(error))
     else:
         yield Check("nano", True, f"loads and answers in {time.perf_counter() - started:.1f} s")
+
+
+def _check_access(model: str, sam: str | None) -> Iterator[Check]:
+    """Whether the parts of a model can be had, without downloading them."""
+    from conceptseg.models.checkpoints import parts_of
+    from conceptseg.models.hub import hub_access, hub_settings
+
+    settings = hub_settings()
+    login = "logged in" if settings.logged_in else "not logged in (`hf auth login`)"
+    offline = ", offline (HF_HUB_OFFLINE)" if settings.offline else ""
+    yield Check("hub", None, f"{login}{offline}, cache in {settings.cache_folder}")
+    for source in parts_of(model, sam):
+        if source.folder is not None:
+            yield Check(source.role, True, str(source.folder))
+        else:
+            access = hub_access(source.name)
+            yield Check(source.role, access.status.is_usable, access.advice(source.flag))
+
+
+def _format_needs(model: str, sam: str | None) -> str:
+    """Estimates of the memory a model would take, by the size of its MLLM's weights."""
+    from conceptseg.models.needs import estimate_memory
+
+    rows = [
+        (f"{e.bits}-bit", *(format_bytes(n) for n in (e.mllm, e.translation, e.sam, e.cache + e.working, e.total)))
+        for e in estimate_memory(model, sam=sam)
+    ]
+    header = ("MLLM weights", "MLLM", "concept translation", "SAM 3", "working memory", "in all (estimate)")
+    return format_table(header, rows)
 
 
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (

@@ -1,4 +1,5 @@
-"""`conceptseg models` lists the checkpoints it knows, `conceptseg models M` tells what one is made of."""
+"""`conceptseg models` lists the checkpoints it knows, `conceptseg models M` tells what one is made of,
+`conceptseg models import SRC DST` brings a released ConceptSeg-R1 into our format."""
 
 from __future__ import annotations
 
@@ -25,21 +26,42 @@ SCORES_FILE = "scores.json"
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
     parser = subparsers.add_parser("models", description=__doc__)
-    parser.add_argument("model", nargs="?", metavar="M", help="nano, a folder, or a hub id")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="M | import SRC DST",
+        help="nano, a folder, or a hub id to describe; or a released checkpoint to import and the new folder for it",
+    )
+    parser.add_argument("--sam", metavar="S", help="what an imported checkpoint names as its SAM 3 (facebook/sam3)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """List checkpoints, or describe one. Downloads nothing but the parts that a local checkpoint refers to.
+    """List checkpoints, describe or import one. Describing downloads only what a local checkpoint refers to.
 
     Raises:
         InputError: the name is neither a folder nor a hub id.
         CheckpointError: the checkpoint is broken.
     """
-    if args.model is None:
-        print(_list_known())
-    else:
-        print(_describe_remote(args.model) if _is_remote(args.model) else _describe_local(args.model))
+    from conceptseg.errors import InputError
+
+    match args.words:
+        case []:
+            print(_list_known())
+        case ["import", source, destination]:
+            print(_import(source, destination, args.sam))
+        case [model] if model != "import":
+            print(_describe_remote(model) if _is_remote(model) else _describe_local(model))
+        case words:
+            raise InputError(f"models {' '.join(words)}: expected nothing, M, or import SRC DST.")
     return ExitStatus.DONE
+
+
+def _import(source: str, destination: str, sam: str | None) -> str:
+    from conceptseg.models.released import import_checkpoint
+    from conceptseg.models.sam_files import SAM_REPO
+
+    folder = import_checkpoint(source, destination, sam=sam or SAM_REPO)
+    return f"{folder} is ready: use it with --model {folder}. It takes SAM 3 from {sam or SAM_REPO}."
 
 
 def _is_remote(source: str) -> bool:

@@ -47,6 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at a time (default: 8)")
+    parser.add_argument(
+        "--two-pass",
+        action="store_true",
+        help="SAM 3 over all images first, then the MLLM over what is left: it is loaded late and let go again",
+    )
     add_model_arguments(parser)
 
 
@@ -129,8 +134,11 @@ def _segment_pending(
 def _results(
     segmenter: ConceptSegmenter, images: Sequence[Path], references: Sequence[Reference], args: argparse.Namespace
 ) -> Iterator[tuple[Path, SegmentationResult]]:
-    results = segmenter.stream(images, args.concept, references, batch_size=args.batch_size, route=args.route)
-    return zip(images, results, strict=True)
+    how = {"batch_size": args.batch_size, "route": args.route}
+    if args.two_pass:
+        numbered = segmenter.stream_in_two_passes(images, args.concept, references, **how)
+        return ((images[index], result) for index, result in numbered)
+    return zip(images, segmenter.stream(images, args.concept, references, **how), strict=True)
 
 
 def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[str, Any]:
@@ -141,6 +149,8 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
         "references": [_describe(reference) for reference in references],
         "model": str(model.resolve()) if model.is_dir() else args.model,
         "sam": args.sam,
+        "dtype": args.dtype,
+        "bits": args.bits,
         "route": args.route,
         "seed": args.seed,
         "conceptseg": __version__,
