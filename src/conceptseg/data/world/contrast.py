@@ -14,7 +14,7 @@ from conceptseg.data.world.dice import between, chance, pick
 from conceptseg.data.world.palettes import palette_between, palette_mean, rgb_of
 from conceptseg.data.world.pixels import embossed, shaded, softened
 from conceptseg.data.world.scenes import others, scatter, shape_look, sprite_look
-from conceptseg.data.world.shapes import COLOURS, SHAPES
+from conceptseg.data.world.shapes import COLOURS, SHAPES, colours_of
 from conceptseg.data.world.sprites import all_sprites
 from conceptseg.data.world.stage import Backdrop, Look, RGBColour, Stage, TextureView, Thing, random_finish, tone
 from conceptseg.data.world.studio import Studio
@@ -58,14 +58,15 @@ def _draw_saliency(theme: Theme, rng: np.random.Generator, studio: Studio, side:
 def _vivid_look(rng: np.random.Generator, studio: Studio, against: RGBColour) -> Look:
     """A shape of the most different colours, or a sprite with stronger ones."""
     if chance(rng, 0.3):
-        look = shape_look(rng, studio.split)
-        words = sorted(
-            COLOURS, key=lambda word: -sum(abs(a - b) for a, b in zip(COLOURS[word][0], against, strict=True))
-        )
-        return Look(look.name, words[int(rng.integers(4))], look.pattern)
+        words = sorted(colours_of(studio.split), key=lambda word: -_distance(COLOURS[word][0], against))
+        return shape_look(rng, studio.split, colour=pick(rng, words[: len(words) // 2]))
     bright = sum(against) < 380
     name = pick(rng, [s.name for s in studio.common])
     return Look(name, tone=tone(between(rng, -10, 10), between(rng, 1.15, 1.4), 1.15 if bright else 0.85))
+
+
+def _distance(one: RGBColour, two: RGBColour) -> int:
+    return sum(abs(a - b) for a, b in zip(one, two, strict=True))
 
 
 def _camouflage_theme(rng: np.random.Generator, studio: Studio) -> Theme:

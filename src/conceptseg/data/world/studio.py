@@ -193,9 +193,9 @@ class Studio:
         return value
 
     def _sized(self, look: Look, longer_px: int) -> Image.Image:
-        """The look resized; sizes are rounded down by up to 8 % so that the cache hits."""
+        """The look resized; sizes are rounded to about 4 % so that the cache hits."""
         step = max(1, longer_px // 12)
-        longer_px = longer_px // step * step
+        longer_px = (longer_px + step // 2) // step * step
         key = (look.name, look.colour, look.pattern, longer_px)
         return self.cached(key, lambda: _resized(self._master(look), longer_px))
 

@@ -90,7 +90,7 @@ class ConceptWorld:
         return self._sample(f"{task}/{index:06d}", task, index, theme, target)
 
     def rival(self, task: str, index: int) -> ConceptSample:
-        """The sample with the same target but references of another rule, and so another mask (the paper's Fig. 5).
+        """The sample with the same target, but references for another rule and so another mask (the paper's Fig. 5).
 
         Raises:
             InputError: the task has no rival rules, or as for `sample`.
