@@ -32,7 +32,7 @@ checks: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/interrogate --quiet
+	$(BIN)/interrogate --quiet src/conceptseg
 
 format: $(READY)
 	$(BIN)/ruff format .
