@@ -1,13 +1,15 @@
 """ConceptWorld as its users see it: determinism, exact masks, splits, words."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from conceptseg.data import ConceptSample
 from conceptseg.data.world import SPLITS, TRAINED_TASKS, WORLD_TASKS, ConceptWorld, vocabulary_texts
-from conceptseg.errors import InputError
+from conceptseg.data.world.tasks import Picture
+from conceptseg.errors import InputError, SampleError
 from conceptseg.taxonomy import LEAF_TASKS
 
 
@@ -162,3 +164,13 @@ def test_photographs_stand_behind_some_scenes(tmp_path):
 def test_a_folder_without_photographs_is_refused(tmp_path):
     with pytest.raises(InputError, match="No photographs"):
         ConceptWorld(backgrounds=tmp_path)
+
+
+def test_a_task_that_never_succeeds_is_named(monkeypatch):
+    empty = Picture(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), bool))
+    broken = replace(WORLD_TASKS["living"], draw=lambda *args: empty)
+    monkeypatch.setattr("conceptseg.data.world.world.WORLD_TASKS", {"living": broken})
+    with pytest.raises(
+        SampleError, match="train/living/3 of seed 0: no picture in 50 attempts has a mask of 1% to 60%"
+    ):
+        ConceptWorld("living", size_px=64).sample("living", 3)

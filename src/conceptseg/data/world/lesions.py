@@ -86,18 +86,21 @@ def _folds(rng: np.random.Generator, studio: Studio, side: int) -> Image.Image:
 def _raise_bump(rng: np.random.Generator, picture: Image.Image, mask: Image.Image, hue: float, stain: float) -> None:
     """A dark foot around the blob, its own tone, and the shading of a dome, in place."""
     side = picture.width
-    foot = ImageChops.offset(softened(mask, 0.025), side // 60, side // 40)
-    picture.paste(dimmed(picture, 0.55), (0, 0), foot)
-    tone = Image.new(
-        "RGB", picture.size, rgb_of(hue + between(rng, -0.015, 0.015), stain + between(rng, -0.08, 0.12), 0.85)
-    )
-    body = Image.blend(brightened(picture, 1.5), tone, between(rng, 0.35, 0.6))
-    body = shaded(body, embossed(softened(mask, 0.05), max(2, side // 20)), between(rng, 0.6, 0.9))
-    picture.paste(body, (0, 0), softened(mask, 0.008))
+    reach = side // 8
     left, top, right, bottom = mask.getbbox() or (0, 0, side, side)
-    x, y = (0.6 * left + 0.4 * right) / side, (0.65 * top + 0.35 * bottom) / side
-    spot = blob_mask(rng, side, x, y, between(rng, 0.018, 0.035), 0.3, 0.6)
-    picture.paste((255, 250, 246), (0, 0), dimmed(softened(spot, 0.006), 0.85))
+    around = (left - reach, top - reach, right + reach, bottom + reach)
+    near, form = picture.crop(around), mask.crop(around)
+    grain = side / form.width
+    foot = ImageChops.offset(softened(form, 0.025 * grain), side // 60, side // 40)
+    near.paste(dimmed(near, 0.55), (0, 0), foot)
+    colour = rgb_of(hue + between(rng, -0.015, 0.015), stain + between(rng, -0.08, 0.12), 0.85)
+    body = Image.blend(brightened(near, 1.5), Image.new("RGB", near.size, colour), between(rng, 0.35, 0.6))
+    body = shaded(body, embossed(softened(form, 0.05 * grain), max(2, side // 20)), between(rng, 0.6, 0.9))
+    near.paste(body, (0, 0), softened(form, 0.008 * grain))
+    x, y = (reach + 0.4 * (right - left)) / form.width, (reach + 0.35 * (bottom - top)) / form.height
+    spot = blob_mask(rng, form.width, x, y * form.height / form.width, between(rng, 0.018, 0.035) * grain, 0.3, 0.6)
+    near.paste((255, 250, 246), (0, 0), dimmed(softened(spot.crop((0, 0, *near.size)), 0.006 * grain), 0.85))
+    picture.paste(near, around[:2])
 
 
 def _wet_spots(rng: np.random.Generator, studio: Studio, picture: Image.Image) -> None:

@@ -13,7 +13,7 @@ from conceptseg.data.world.registry import WORLD_TASKS
 from conceptseg.data.world.sprites import check_split, sprites_of
 from conceptseg.data.world.studio import Studio
 from conceptseg.data.world.tasks import Picture, Theme
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, SampleError
 
 __all__ = ["ConceptWorld"]
 
@@ -141,7 +141,10 @@ class ConceptWorld:
             masks = (picture.mask, picture.rival_mask)
             if all(mask is None or _AREA[0] <= mask.mean() <= _AREA[1] for mask in masks):
                 return picture
-        raise RuntimeError(f"{task} {index} of seed {self.seed}: no acceptable picture in {_ATTEMPTS} attempts.")
+        raise SampleError(
+            f"ConceptWorld {self.split}/{task}/{index} of seed {self.seed}: no picture in {_ATTEMPTS} attempts has a "
+            f"mask of {_AREA[0]:.0%} to {_AREA[1]:.0%}. Please report it; any other index will do."
+        )
 
 
 def _checked_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
