@@ -20,7 +20,7 @@ def test_the_ideal_response_is_strict_and_says_what_it_was_given():
     [
         ((0, 0, 20, 20), "small upper left"),
         ((60, 60, 120, 120), "medium middle centre"),
-        ((84, 100, 168, 168), "large lower right"),
+        ((80, 90, 168, 168), "large lower right"),
     ],
 )
 def test_the_thought_says_roughly_where(box, place):

@@ -46,6 +46,7 @@ class _Progress:
     seconds: float = 0.0
     samples: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
 
     def share(self, minutes: float) -> float:
         return min(1.0, self.seconds / (60 * minutes))
@@ -133,13 +134,15 @@ def _set_rate(config: StageConfig, optimizer: torch.optim.Optimizer, progress: _
 
 
 def _log_numbers(config: StageConfig, progress: _Progress, numbers: dict[str, float], folder: Path) -> None:
+    progress.summed += 1
     for key, value in numbers.items():
         progress.sums[key] = progress.sums.get(key, 0.0) + value
     if progress.step % config.log_every_steps:
         return
     row = {"step": progress.step, "samples": progress.samples, "minutes": round(progress.seconds / 60, 3)}
-    row |= {key: round(total / config.log_every_steps, 5) for key, total in progress.sums.items()}
+    row |= {key: round(total / progress.summed, 5) for key, total in progress.sums.items()}
     progress.sums.clear()
+    progress.summed = 0
     path = folder / f"{config.name}.csv"
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:

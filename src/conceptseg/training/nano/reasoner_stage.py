@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from conceptseg.data.loading import load_sample
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
-from conceptseg.geometry import box_from_mask, scale_box
+from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt, Reasoner
 from conceptseg.protocol import Mosaic, build_mosaic
@@ -32,6 +32,7 @@ from conceptseg.training.nano.wording import ideal_response
 
 __all__ = ["Episode", "EpisodeData", "EpisodeLearner", "VisionData", "VisionLearner", "endless_batches"]
 
+_BOX_TAGS = ("<bbox>", "<check>")
 _CELLS = 2  # a merged token covers 2×2 patches; coverage is taught for each
 
 
@@ -43,8 +44,12 @@ class Episode:
     prompt: Prompt
     response: str
     mask: Bool[np.ndarray, "h w"]
+    boxes: Float[np.ndarray, "2 4"]
+    """The target's box and the proxy's, as shares of the frame; NaN where there is none."""
     coverage: tuple[Float[np.ndarray, "patches patches"], ...]
     """One an image (mosaic, target): the share of each patch that is target."""
+    extents: tuple[Float[np.ndarray, "patches patches 4"], ...]
+    """One an image: the box, as shares of the frame, of the target that lies in each patch's picture."""
 
 
 class EpisodeData(Dataset[Episode]):
@@ -85,9 +90,29 @@ def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> E
     box = scale_box(box, (mask.shape[0], mask.shape[1]), frame_hw) if box else None
     check = mosaic.boxes_xyxy[mosaic.proxy_index] if mosaic and mosaic.proxy_index is not None else None
     shares = [coverage(mask, data.patches)]
+    extents = [_extent(box, data.frame_px, data.patches)]
     if mosaic:
         shares.insert(0, _mosaic_coverage([r.mask for r in used], mosaic, data.patches))
-    return Episode(sample, prompt, ideal_response(sample, box, check, data.frame_px), mask, tuple(shares))
+        extents.insert(0, _mosaic_extents(mosaic, data.patches))
+    nowhere = (float("nan"),) * 4
+    boxes = np.array([box or nowhere, check or nowhere], dtype=np.float32) / data.frame_px
+    response = ideal_response(sample, box, check, data.frame_px)
+    return Episode(sample, prompt, response, mask, boxes, tuple(shares), tuple(extents))
+
+
+def _extent(box_xyxy: BoxXYXY | None, frame_px: int, patches: int) -> Float[np.ndarray, "patches patches 4"]:
+    box = np.array(box_xyxy or (0, 0, frame_px, frame_px), dtype=np.float32) / frame_px
+    return np.broadcast_to(box, (patches, patches, 4)).copy()
+
+
+def _mosaic_extents(mosaic: Mosaic, patches: int) -> Float[np.ndarray, "patches patches 4"]:
+    edges = [round(line * patches / mosaic.grid) for line in range(mosaic.grid + 1)]
+    extents = np.zeros((patches, patches, 4), dtype=np.float32)
+    for index, box in enumerate(mosaic.boxes_xyxy):
+        row, column = divmod(index, mosaic.grid)
+        cell = extents[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
+        cell[:] = np.array(box or (0, 0, 0, 0), dtype=np.float32) / mosaic.canvas_px
+    return extents
 
 
 def _mosaic_coverage(masks: Sequence[Any], mosaic: Mosaic, patches: int) -> Float[np.ndarray, "patches patches"]:
@@ -112,13 +137,23 @@ def endless_batches(data: Dataset[Any], batch_size: int, workers: int) -> Callab
 
 
 class EpisodeLearner(nn.Module):
-    """The reasoner with its training-only coverage head."""
+    """The reasoner with its training-only heads.
+
+    Half-way up the language model, every image token learns how much of the target it covers and where that target
+    ends: early enough for the response's own tokens to read it in the layers above. And where the response begins to
+    speak of a box, the same box is read off its states by a linear head, which tells the attention where to look long
+    before the four words come out right.
+    """
 
     def __init__(self, reasoner: Reasoner, frame_px: int, *, blur_px: float = 2.0) -> None:
         super().__init__()
         self.mllm = reasoner.mllm
         self._reasoner = [reasoner]  # in a list, so that its parameters are not registered twice
-        self.coverage_head = nn.Linear(reasoner.hidden_size, _CELLS * _CELLS)
+        width = reasoner.hidden_size
+        self.middle_norm = nn.LayerNorm(width)
+        self.coverage_head = nn.Linear(width, _CELLS * _CELLS)
+        self.extent_head = nn.Linear(width, 4)
+        self.box_heads = nn.ModuleList(nn.Linear(width, 4) for _ in range(2 * len(_BOX_TAGS)))
         tokenizer = reasoner.processor.tokenizer
         numbers = tokenizer.convert_tokens_to_ids([str(n) for n in range(frame_px + 1)])
         self.number_ids: Tensor
@@ -127,19 +162,43 @@ class EpisodeLearner(nn.Module):
         self.register_buffer("soft_numbers", _soft_numbers(frame_px + 1, blur_px), persistent=False)
 
     def loss(self, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float], int]:
-        """Text loss plus coverage loss of a batch, and how much of each is right."""
+        """Text, coverage, extent and box losses of a batch, and how right each is."""
         reasoner = self._reasoner[0]
         inputs = reasoner.encode([e.prompt for e in episodes], [e.response for e in episodes])
-        states = self.mllm.model(**inputs, use_cache=False).last_hidden_state
-        text_loss, numbers = self._text_loss(states, inputs.input_ids, [e.response for e in episodes])
-        seen = states[inputs.input_ids == reasoner.processor.image_token_id]
-        truth = torch.from_numpy(np.concatenate([_merge_cells(c) for e in episodes for c in e.coverage]))
+        layers = self.mllm.model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
+        text_loss, numbers = self._text_loss(layers[-1], inputs.input_ids, [e.response for e in episodes])
+        seen = self.middle_norm(layers[len(layers) // 2][inputs.input_ids == reasoner.processor.image_token_id])
+        seen_loss, seen_numbers = self._seen_loss(seen, episodes)
+        box_loss, off = self._box_loss(layers[-1], inputs.input_ids, episodes)
+        numbers |= {**seen_numbers, "head_off": off}
+        return text_loss + seen_loss + 4.0 * box_loss, numbers, len(episodes)
+
+    def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
+        """What image tokens know of the target: its share of their four patches, and its box where they hold some."""
+        coverage = np.concatenate([_merge_cells(share) for e in episodes for share in e.coverage])
+        extents = np.concatenate([_merge_extents(extent) for e in episodes for extent in e.extents])
+        truth, boxes = torch.from_numpy(coverage).to(seen.device), torch.from_numpy(extents).to(seen.device)
         guess = self.coverage_head(seen).float()
-        coverage_loss = F.binary_cross_entropy_with_logits(guess, truth.to(guess.device), reduction="none")
-        weight = 1 + 4 * truth.to(guess.device)
-        coverage_loss = (coverage_loss * weight).mean()
-        numbers |= {"coverage": float(coverage_loss.detach())}
-        return text_loss + 2.0 * coverage_loss, numbers, len(episodes)
+        coverage_loss = F.binary_cross_entropy_with_logits(guess, truth, weight=1 + 4 * truth)
+        held = truth.mean(dim=1) > 0.1
+        off = self.extent_head(seen).float()[held] - boxes[held]
+        extent_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05)
+        numbers = {"coverage": float(coverage_loss.detach()), "extent_off": float(off.detach().abs().mean())}
+        return 2.0 * coverage_loss + 4.0 * extent_loss, numbers
+
+    def _box_loss(self, states: Tensor, input_ids: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, float]:
+        """Both boxes at the start of the thought, each again at its own opening bracket."""
+        vocabulary = self._reasoner[0].processor.tokenizer.vocab
+        truth = torch.from_numpy(np.stack([episode.boxes for episode in episodes])).to(states.device)
+        offs = []
+        for index, tag in enumerate(_BOX_TAGS):
+            for head, token, step in ((index, "<think>", 0), (index + len(_BOX_TAGS), tag, 1)):
+                rows, columns = torch.nonzero(input_ids == vocabulary[token], as_tuple=True)
+                known = ~truth[rows, index].isnan().any(dim=1)
+                guess = self.box_heads[head](states[rows[known], columns[known] + step]).float()
+                offs.append(guess - truth[rows[known], index])
+        off = torch.cat(offs)
+        return F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05), float(offs[1].detach().abs().mean())
 
     def _text_loss(
         self, states: Tensor, input_ids: Int[Tensor, "batch tokens"], responses: Sequence[str]
@@ -177,6 +236,10 @@ def _soft_numbers(count: int, blur_px: float) -> Float[Tensor, "count count"]:
 def _merge_cells(coverage: Float[np.ndarray, "patches patches"]) -> Float[np.ndarray, "tokens cells"]:
     side = coverage.shape[0] // _CELLS
     return coverage.reshape(side, _CELLS, side, _CELLS).transpose(0, 2, 1, 3).reshape(side * side, _CELLS * _CELLS)
+
+
+def _merge_extents(extents: Float[np.ndarray, "patches patches 4"]) -> Float[np.ndarray, "tokens 4"]:
+    return extents[::_CELLS, ::_CELLS].reshape(-1, 4)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from conceptseg.data.world import ConceptWorld, vocabulary_texts
 from conceptseg.errors import ConfigError, TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
+from conceptseg.training.nano.imitation import imitate_regions
 from conceptseg.training.nano.loop import StageConfig, pick_device, run_stage
 from conceptseg.training.nano.reasoner_stage import (
     EpisodeData,
@@ -51,6 +52,8 @@ class NanoRecipe(BaseModel):
     """Tasks whose targets the vision tower learns to tell apart."""
     minutes: dict[str, float]
     """Training time of each stage."""
+    imitation_minutes: float = Field(default=3.0, gt=0)
+    """Time in which the translation imitates region texts, before its own stage begins."""
     batch_size: dict[str, int]
     learning_rate: dict[str, float]
     workers: int = Field(default=1, ge=0)
@@ -146,6 +149,8 @@ def _run(stage: str, recipe: NanoRecipe, model: ConceptSegModel, folder: Path, u
     else:
         data = EpisodeData(model, world, seed=recipe.seed)
         learner = EpisodeLearner(model.reasoner, FRAME_PX) if stage == "reasoner" else TranslationLearner(model)
+        if stage == "translation" and not (folder / "translation.safetensors").exists():
+            imitate_regions(model, data, minutes=recipe.imitation_minutes)
     learner.to(model.device)
     batches = endless_batches(data, size, recipe.workers)
     kept = "reasoner" if stage == "vision" else stage
