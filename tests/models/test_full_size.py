@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,16 @@ def test_running_out_of_memory_is_said_in_words(error: Exception):
         explain_out_of_memory("loading the MLLM"),
     ):
         raise error
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device with 32 GiB")
+@pytest.mark.parametrize("size", ["3B", "7B"])
+def test_one_image_runs_end_to_end_at_full_size_with_random_weights(size: str):
+    script = Path(__file__).parents[2] / "benchmarks" / "full_size.py"
+    command = [sys.executable, str(script), "--size", size, "--device", "cuda", "--tokens", "16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    row = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")]
+    assert row[0] == f"Qwen2.5-VL-{size} + SAM 3"
+    assert all(float(cell) > 0 for cell in row[2:])

@@ -44,12 +44,15 @@ class Query:
 
 @dataclass
 class _Clock:
-    """Seconds by stage, each shared evenly among the images that took part."""
+    """Seconds by stage, each shared evenly among the images that took part; a GPU is waited for at each stage's end."""
 
+    device: torch.device
     seconds: dict[int, dict[str, float]] = field(default_factory=dict)
     _since: float = field(default_factory=time.perf_counter)
 
     def lap(self, stage: str, indices: Sequence[int]) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         now = time.perf_counter()
         for index in indices:
             self.seconds.setdefault(index, {})[stage] = (now - self._since) / len(indices)
@@ -170,7 +173,7 @@ class ConceptSegmenter:
         """Answer a batch of queries: the paper's Figure 3, line by line."""
         choice = RouteChoice.of(route)
         everyone = list(range(len(queries)))
-        clock = _Clock()
+        clock = _Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
             features = self._encode(queries, clock)
             screening = self._screen(queries, features, choice, clock)
@@ -195,7 +198,7 @@ class ConceptSegmenter:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
         loaded = [self._load(image, concept, None) for image in images]
         queries = [entry for entry in loaded if isinstance(entry, Query)]
-        clock = _Clock()
+        clock = _Clock(self.model.device)
         screening = self._screen(queries, self._encode(queries, clock), choice, clock)
         results = iter(
             replace(_direct_result(query, screening, i), timings=clock.seconds[i])

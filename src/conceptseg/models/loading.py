@@ -146,15 +146,13 @@ def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **option
     checkpoint = open_checkpoint(str(source), sam=chosen.sam, with_sam=chosen.with_sam, hub=hub)
     _require_memory(checkpoint, place, chosen)
     processor = read_processor(checkpoint.mllm_folder)
-    open_mllm = partial(_read_mllm, checkpoint, place, chosen)
-    segmenter = _read_segmenter(checkpoint, place, chosen) if checkpoint.sam_folder else None
+    # The MLLM comes last: a device map gives it what the others leave.
+    segmenter = _read_segmenter(checkpoint, place, chosen).eval() if checkpoint.sam_folder else None
     translation = _read_translation(checkpoint)
-    return ModelParts(
-        checkpoint.config,
-        Reasoner(open_mllm if chosen.lazy else open_mllm(), processor).eval(),
-        translation.to(place).eval() if translation else None,
-        segmenter.eval() if segmenter else None,
-    )
+    translation = translation.to(place).eval() if translation else None
+    read_mllm = partial(_read_mllm, checkpoint, place, chosen)
+    reasoner = Reasoner(read_mllm if chosen.lazy else read_mllm(), processor).eval()
+    return ModelParts(checkpoint.config, reasoner, translation, segmenter)
 
 
 def read_translation_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
