@@ -19,7 +19,7 @@ _TEXT_COLOUR = (40, 40, 40)
 _MARGIN_COLOUR = (236, 236, 236)
 
 
-def draw_sheet(episodes: Sequence[Episode], *, columns: int = 3) -> Image.Image:
+def draw_sheet(episodes: Sequence[Episode], *, columns: int = 4) -> Image.Image:
     """A contact sheet: on each card the references' mosaic (the bare picture without any), the mask, and the truth."""
     rows = -(-len(episodes) // columns)
     sheet = Image.new("RGB", (columns * _CARD_WH[0], rows * _CARD_WH[1]), "white")
