@@ -1,1 +1,1 @@
-"""Running models over benchmarks, and the tables made of it."""
+"""Measuring: any method on any benchmark into rows that resume, and the paper's tables from them."""

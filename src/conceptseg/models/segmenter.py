@@ -26,7 +26,7 @@ from conceptseg.geometry import BoxXYXY
 from conceptseg.images import resize_image
 from conceptseg.models.box_encoder import pool_without_torchvision
 
-__all__ = ["ImageFeatures", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
+__all__ = ["ImageFeatures", "Instances", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
 
 _PIXEL_MEAN = 0.5
 _PIXEL_STD = 0.5
@@ -81,6 +81,18 @@ class SegmentationLogits:
     """Logits of the semantic head at the mask decoder's resolution; the mask is where they exceed 0."""
     presence: Float[Tensor, " batch"]
     """Logits that the concept is in the image at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The single objects that SAM 3 finds for a batch of prompts, in no order."""
+
+    masks: Float[Tensor, "batch objects height width"]
+    """Logits at the mask decoder's resolution."""
+    scores: Float[Tensor, "batch objects"]
+    """In [0, 1]: that the object is one of the concept, times that the concept is in the image."""
+    boxes_xyxy: Float[Tensor, "batch objects 4"]
+    """In fractions of the image."""
 
 
 class PromptSegmenter(nn.Module):
@@ -181,17 +193,30 @@ class PromptSegmenter(nn.Module):
         Raises:
             InputError: the numbers of images and prompts differ.
         """
+        output = self._run(features, prompt)
+        return SegmentationLogits(output.semantic_seg.squeeze(1), output.presence_logits.squeeze(-1))
+
+    def find_instances(self, features: ImageFeatures, prompt: PromptTokens) -> Instances:
+        """The objects of one row of prompt tokens an image, one by one; for methods that choose among them.
+
+        Raises:
+            InputError: the numbers of images and prompts differ.
+        """
+        output = self._run(features, prompt)
+        scores = output.pred_logits.sigmoid() * output.presence_logits.sigmoid()
+        return Instances(output.pred_masks, scores, output.pred_boxes)
+
+    def _run(self, features: ImageFeatures, prompt: PromptTokens) -> Any:
         if len(features) != len(prompt.embeds):
             raise InputError(
                 f"Expected one prompt per image, got {len(prompt.embeds)} prompts, {len(features)} images."
             )
         with self._precision():
-            output = self.sam(
+            return self.sam(
                 vision_embeds=features.vision,
                 text_embeds=BaseModelOutputWithPooling(pooler_output=prompt.embeds),
                 attention_mask=prompt.mask.long(),
             )
-        return SegmentationLogits(output.semantic_seg.squeeze(1), output.presence_logits.squeeze(-1))
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.sam.device.type, self.autocast) if self.autocast else nullcontext()

@@ -28,6 +28,7 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "world": "make and show ConceptWorld samples",
         "models": "what is known of a checkpoint",
         "train": "warm up the concept translation, or train with Meta-GRPO",
+        "evaluate": "measure a method on benchmarks",
         "data": "turn images and masks into samples",
         "doctor": "what this machine has and lacks",
     }

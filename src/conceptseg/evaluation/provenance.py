@@ -1,0 +1,91 @@
+"""Where a number comes from: versions, commit, and what exactly the checkpoint's files held."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import conceptseg
+from conceptseg.models.checkpoints import open_checkpoint
+
+__all__ = ["describe_checkpoint", "describe_software"]
+
+_PACKAGES = ("torch", "transformers", "numpy", "pillow", "scipy", "safetensors")
+_PIECE = 1 << 20
+_HASHED = frozenset({".safetensors", ".json", ".txt", ".jinja", ".model"})
+
+
+def describe_software() -> dict[str, Any]:
+    """Versions of what computes, the machine's kind, and the commit where this is a working copy."""
+    return {
+        "conceptseg": conceptseg.__version__,
+        "commit": _commit(Path(conceptseg.__file__).parent),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+    }
+
+
+def describe_checkpoint(model: str, sam: str | None = None) -> dict[str, Any]:
+    """A checkpoint's name, number of concept tokens, and one digest a part over the content of all its files.
+
+    Args:
+        model: as for `conceptseg.models.checkpoints.open_checkpoint`.
+        sam: SAM 3 from elsewhere.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is broken.
+    """
+    checkpoint = open_checkpoint(model, sam=sam)
+    folders = {"home": checkpoint.folder, "mllm": checkpoint.mllm_folder, "sam": checkpoint.sam_folder}
+    translation = checkpoint.config.translation
+    return {
+        "name": checkpoint.config.name,
+        "layout": checkpoint.layout.value,
+        "concept_tokens": translation.num_queries if translation else None,
+        "sha256": {part: _digest(_files_of(folder)) for part, folder in folders.items() if folder},
+    }
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _HASHED)
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """One SHA-256 over names and contents."""
+    whole = hashlib.sha256()
+    for path in files:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+        whole.update(f"{path.name} {digest.hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of the working copy that holds a folder, with "+changes" where files differ from it."""
+    try:
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")  # not a working copy that merely surrounds us
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+changes" if changed else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()

@@ -1,0 +1,264 @@
+"""Asking every question of a run once: in fixed batches, shared among processes, resumable by sample id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from conceptseg.data.benchmarks.cityscapes import resolve_overlaps
+from conceptseg.data.loading import LoadedSample, load_sample
+from conceptseg.data.samples import ConceptSample
+from conceptseg.errors import (
+    CheckpointError,
+    ConceptSegError,
+    HubAccessError,
+    ImageError,
+    InputError,
+    MissingExtraError,
+    ResourceError,
+    SampleError,
+)
+from conceptseg.evaluation.baselines import Method, get_method
+from conceptseg.evaluation.provenance import describe_checkpoint, describe_software
+from conceptseg.evaluation.records import RowWriter, read_config, read_rows, write_config
+from conceptseg.evaluation.rows import answered_row, error_row
+from conceptseg.evaluation.settings import EvaluationConfig, Shard
+from conceptseg.evaluation.sources import DataSource, open_sources
+from conceptseg.files import replacing
+from conceptseg.inference import ConceptSegmenter, Query, RouteChoice, SegmentationResult
+
+__all__ = ["MASKS_FOLDER", "Progress", "evaluate", "mask_path"]
+
+MASKS_FOLDER = "masks"
+"""Where a run keeps its predictions, for the gallery."""
+
+Progress = Callable[[int, int], None]
+"""Called with the numbers of questions that this process has done, and has to do."""
+
+_FATAL = (ResourceError, CheckpointError, HubAccessError, MissingExtraError)
+"""What would meet the next question as well: it ends the run instead of costing a sample its score."""
+
+
+def evaluate(
+    config: EvaluationConfig,
+    out: Path,
+    segmenter: Callable[[], ConceptSegmenter],
+    *,
+    shard: Shard | None = None,
+    retry_failed: bool = False,
+    keep_masks: bool = True,
+    progress: Progress = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Answer what this process has to of all questions that have no row yet.
+
+    Questions are asked in batches that depend on the configuration alone, and batches are dealt to processes whole: a
+    run that was killed, or shared among any number of processes, computes what an uninterrupted one does. Rows are
+    written batch by batch. A question whose pictures cannot be read, or that the method fails on, gets a row with the
+    error and the worst scores; it stays in every mean.
+
+    Args:
+        config: what to measure.
+        out: the run's folder. What it holds of the same configuration and checkpoint is kept.
+        segmenter: gives the model; called only if there is something to do.
+        shard: this process's part; all of it by default.
+        retry_failed: ask questions again whose row is an error.
+        keep_masks: also write the predictions, as one-bit PNGs.
+        progress: told of every batch.
+
+    Returns:
+        All rows of the folder, this process's and others'.
+
+    Raises:
+        InputError: the data cannot be opened, the folder belongs to another run, or is being written to.
+        CheckpointError: the checkpoint is broken.
+        ResourceError: memory ran out; a smaller batch may do.
+    """
+    shard = shard or Shard()
+    sources = open_sources(config.data, references=config.references, seed=config.seed)
+    _begin(config, out, sources, shard)
+    done = {(row["data"], row["id"]) for row in read_rows(out) if not (retry_failed and row["error"])}
+    batches = [batch.without(done) for batch in islice(_batches(sources, config), shard.rank, None, shard.count)]
+    total = sum(len(batch.wanted) for batch in batches)
+    if total:
+        with RowWriter(out, shard.rank) as writer:
+            work = _Work(config, out if keep_masks else None, get_method(config.method, segmenter(), **config.options))
+            finished = 0
+            for batch in filter(lambda batch: batch.wanted, batches):
+                writer.write(work.rows_of(batch))
+                finished += len(batch.wanted)
+                progress(finished, total)
+    return read_rows(out)
+
+
+def mask_path(out: Path, row: dict[str, Any]) -> Path:
+    """Where a row's prediction lies."""
+    return out / MASKS_FOLDER / re.sub(r"[^\w.-]+", "_", row["data"]) / f"{row['index']:06d}.png"
+
+
+def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], shard: Shard) -> None:
+    """Make sure that the folder is this run's, and say in it what the run is."""
+    wanted = config.model_dump(mode="json")
+    earlier = read_config(out)
+    if earlier is not None:
+        _refuse_others(out, earlier["config"], wanted)
+    if shard.rank:
+        return
+    checkpoint = describe_checkpoint(config.model, config.sam)
+    if earlier is not None:
+        _refuse_others(out, earlier["checkpoint"], checkpoint)
+        return
+    questions = {source.name: len(source.ids) for source in sources}
+    write_config(
+        out, {"config": wanted, "checkpoint": checkpoint, "software": describe_software(), "questions": questions}
+    )
+
+
+def _refuse_others(out: Path, earlier: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = sorted(key for key in earlier.keys() | wanted.keys() if earlier.get(key) != wanted.get(key))
+    if differing:
+        raise InputError(
+            f"{out} holds another run; it differs in: {', '.join(differing)}. Rows of two runs must not be mixed: "
+            "choose another --out."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Questions of one set that are asked together."""
+
+    source: DataSource
+    places: tuple[int, ...]
+    """Those that belong together, by their place in the set."""
+    wanted: tuple[int, ...]
+    """Those whose rows are still to be written."""
+
+    def without(self, done: Set[tuple[str, str]]) -> _Batch:
+        """The same batch, with rows wanted of those questions only that have none."""
+        name, ids = self.source.name, self.source.ids
+        return replace(self, wanted=tuple(place for place in self.places if (name, ids[place]) not in done))
+
+
+def _batches(sources: Sequence[DataSource], config: EvaluationConfig) -> Iterator[_Batch]:
+    """All questions in batches; with overlaps to resolve, those about one picture together."""
+    for source in sources:
+        everything = range(len(source.ids))
+        if config.overlaps == "resolved":
+            grouped = groupby(everything, key=partial(_picture_of, source))
+            parts = [tuple(places) for _, places in grouped]
+        else:
+            parts = [tuple(everything[start:][: config.batch_size]) for start in everything[:: config.batch_size]]
+        yield from (_Batch(source, part, part) for part in parts)
+
+
+def _picture_of(source: DataSource, place: int) -> str:
+    """What tells a question's picture from others: its file, or the question itself where there is none."""
+    image = source.samples[place].image
+    return str(image) if isinstance(image, (str, Path)) else source.ids[place]
+
+
+class _Work:
+    """From a batch to its rows."""
+
+    def __init__(self, config: EvaluationConfig, keep: Path | None, method: Method) -> None:
+        self._config = config
+        self._keep = keep
+        self._method = method
+
+    def rows_of(self, batch: _Batch) -> list[dict[str, Any]]:
+        """Ask, score, and keep the masks of the wanted questions; the others are asked only if they could interfere."""
+        resolves = self._config.overlaps == "resolved"
+        asked = batch.places if resolves else batch.wanted
+        questions = [self._read(batch.source.samples[place]) for place in asked]
+        results = self._answer(questions)
+        if resolves:
+            results = _without_overlaps(results)
+        return [
+            self._row(question, result, {"data": batch.source.name, "index": place})
+            for place, question, result in zip(asked, questions, results, strict=True)
+            if place in batch.wanted
+        ]
+
+    def _read(self, sample: ConceptSample) -> _Question:
+        """A sample's pictures, or what is wrong with them; a readable truth is kept in either case."""
+        loaded = None
+        try:
+            loaded = load_sample(replace(sample, references=()))
+            mosaic = self._method.segmenter.build_mosaic(sample.references)
+        except (ImageError, SampleError, InputError) as error:
+            return _Question(sample, loaded, None, str(error))
+        return _Question(sample, loaded, Query(loaded.image, sample.concept, mosaic, sample.id))
+
+    def _answer(self, questions: Sequence[_Question]) -> list[SegmentationResult]:
+        """One result a question, in order; where there is no mask it says why."""
+        queries = [question.query for question in questions if question.query is not None]
+        size = self._config.batch_size
+        answered = iter(
+            [result for start in range(0, len(queries), size) for result in self._ask(queries[start:][:size])]
+        )
+        return [
+            next(answered) if question.query is not None else _failure(question.sample.concept, question.problem)
+            for question in questions
+        ]
+
+    def _ask(self, queries: Sequence[Query]) -> list[SegmentationResult]:
+        """The method's answers; when a batch fails, its members are asked one by one."""
+        try:
+            return self._method.answer(queries, RouteChoice(self._config.route))
+        except _FATAL:
+            raise
+        except Exception as error:  # whatever a method does on one picture costs that sample its score, not the run
+            if len(queries) > 1:
+                return [result for query in queries for result in self._ask([query])]
+            return [_failure(queries[0].concept, f"{type(error).__name__}: {error}")]
+
+    def _row(self, question: _Question, result: SegmentationResult, position: dict[str, Any]) -> dict[str, Any]:
+        sample, loaded = question.sample, question.loaded
+        if loaded is None or result.mask is None:
+            return error_row(sample, loaded, result.error or "the method gave no mask", self._config, position)
+        try:
+            row = answered_row(sample, loaded, result, self._config, position)
+        except ConceptSegError as error:  # e.g. a mask of another size than the picture's
+            return error_row(sample, loaded, str(error), self._config, position)
+        if self._keep is not None:
+            _save_mask(result.mask, mask_path(self._keep, row))
+        return row
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """A sample with what could be read of it."""
+
+    sample: ConceptSample
+    loaded: LoadedSample | None
+    query: Query | None
+    problem: str = ""
+
+
+def _failure(concept: str, reason: str) -> SegmentationResult:
+    return SegmentationResult(concept, error=reason)
+
+
+def _without_overlaps(results: Sequence[SegmentationResult]) -> list[SegmentationResult]:
+    """Answers about one picture of which the surest keeps a pixel; where SAM 3 was not asked, presence counts 0."""
+    places = [place for place, result in enumerate(results) if result.mask is not None]
+    masks = [mask for result in results if (mask := result.mask) is not None]
+    if not masks:
+        return list(results)
+    scores = [results[place].presence or 0.0 for place in places]
+    resolved = dict(zip(places, resolve_overlaps(np.stack(masks), scores), strict=True))
+    return [replace(result, mask=resolved.get(place)) for place, result in enumerate(results)]
+
+
+def _save_mask(mask: Bool[np.ndarray, "h w"], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as fresh:
+        Image.fromarray(mask).save(fresh)

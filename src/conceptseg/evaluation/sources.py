@@ -1,0 +1,196 @@
+"""What `--data` may name, as samples with their references.
+
+    world:TASK:SPLIT:COUNT:SEED        ConceptWorld; TASK is `all`, a leaf task, or several with commas
+    NAME[/SPLIT]=ROOT[?key=value&…]    a registered benchmark in the folder ROOT, with options of its reader
+    FOLDER[#SPLIT]                     a folder with samples.jsonl, or a folder of such folders
+
+A folder's default are its rows of other splits than `train`, whose rows serve as references; where it has no other
+split, all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+from urllib.parse import parse_qsl
+
+from conceptseg.data.benchmarks import benchmark_names, get_benchmark
+from conceptseg.data.reading import SAMPLES_FILE, read_samples
+from conceptseg.data.samples import ConceptSample
+from conceptseg.data.world import ConceptWorld
+from conceptseg.errors import InputError
+from conceptseg.evaluation.settings import DEFAULT_REFERENCES
+from conceptseg.taxonomy import Level, level_of
+from conceptseg.training.config import ReferenceSection
+from conceptseg.training.drawing import ReferenceDrawer
+
+__all__ = ["DataSource", "open_sources", "typed_value"]
+
+_WORLD = re.compile(r"world:(?P<tasks>[\w,]+):(?P<split>\w+):(?P<count>\d+):(?P<seed>\d+)")
+_BENCHMARK = re.compile(r"(?P<name>\w+)(?:/(?P<split>\w+))?=(?P<root>[^?]+)(?:\?(?P<options>.*))?")
+
+
+@dataclass(frozen=True, eq=False)
+class DataSource:
+    """A set of questions under the name that its rows carry."""
+
+    name: str
+    samples: Sequence[ConceptSample]
+    """In a fixed order; those of ConceptWorld are made when asked for."""
+    ids: tuple[str, ...]
+    """The samples' ids, known without making the samples."""
+
+
+def open_sources(specs: Iterable[str], *, references: int | None = None, seed: int = 0) -> list[DataSource]:
+    """The sets that the words after `--data` stand for.
+
+    Args:
+        specs: see the module's description.
+        references: at most so many a question; None leaves it to the set. Samples of level CR keep their own.
+        seed: which references; 0 keeps those that a folder's rows name. Another seed changes nothing else.
+
+    Raises:
+        InputError: a word means nothing, a set is named twice, or samples have no mask to compare with.
+        SampleError: a folder or benchmark is not complete.
+    """
+    sources = [source for spec in specs for source in _open(spec, references, seed)]
+    names = [source.name for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"--data names a set twice: {', '.join(twice)}. Its images would count twice.")
+    return sources
+
+
+def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:
+    if spec.startswith("world:"):
+        return [_open_world(spec, references, seed)]
+    matched = _BENCHMARK.fullmatch(spec)
+    if matched and not Path(spec).exists():
+        return [_open_benchmark(matched, references, seed)]
+    folder, _, split = (spec, "", "") if Path(spec).is_dir() else spec.partition("#")
+    parts = _folders_in(Path(folder))
+    if not parts:
+        raise InputError(
+            f"--data {spec!r} is neither a folder with {SAMPLES_FILE} nor world:TASK:SPLIT:COUNT:SEED nor "
+            f"NAME[/SPLIT]=ROOT. Benchmarks: {', '.join(benchmark_names())}."
+        )
+    return [_open_folder(part, split or None, references, seed) for part in parts]
+
+
+def _open_benchmark(matched: re.Match[str], references: int | None, seed: int) -> DataSource:
+    options: dict[str, Any] = dict(parse_qsl(matched["options"] or "", keep_blank_values=True))
+    benchmark = get_benchmark(matched["name"], **{key: typed_value(value) for key, value in options.items()})
+    split = matched["split"] or benchmark.info.splits[-1]
+    samples = benchmark.read(matched["root"], split, references=references, seed=seed)
+    return _checked(f"{matched['name']}/{split}", samples)
+
+
+def typed_value(text: str) -> str | int | float | None:
+    """An option's value: a number where it reads like one, `none` as None, otherwise words."""
+    if text.lower() == "none":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _folders_in(top: Path) -> list[Path]:
+    if (top / SAMPLES_FILE).is_file():
+        return [top]
+    return sorted(index.parent for index in top.glob(f"*/{SAMPLES_FILE}")) if top.is_dir() else []
+
+
+def _open_folder(folder: Path, split: str | None, references: int | None, seed: int) -> DataSource:
+    everything = read_samples(folder)
+    chosen = [sample for sample in everything if sample.split == split] if split else _held_out(everything)
+    if not chosen:
+        known = sorted({str(sample.split) for sample in everything})
+        raise InputError(f"{folder} has no samples of split {split!r}. Its splits: {', '.join(known) or 'none'}.")
+    pool = [sample for sample in everything if sample.split == "train"] or everything
+    section = ReferenceSection(count=DEFAULT_REFERENCES if references is None else references)
+    drawer = ReferenceDrawer(section, pool, seed)
+    samples = [replace(sample, references=_references_of(sample, drawer, pool, seed)) for sample in chosen]
+    name = folder.resolve().name
+    return _checked(f"{name}#{split}" if split else name, samples)
+
+
+def _held_out(samples: Sequence[ConceptSample]) -> Sequence[ConceptSample]:
+    return [sample for sample in samples if sample.split != "train"] or samples
+
+
+def _references_of(
+    sample: ConceptSample, drawer: ReferenceDrawer, pool: Sequence[ConceptSample], seed: int
+) -> tuple[Any, ...]:
+    """The row's own references, or with another seed than 0 others, where there are any and they may be changed."""
+    if seed and sample.level is not Level.CR:
+        others = drawer.references_of(replace(sample, references=()))
+        if others:
+            return others
+    return drawer.references_of(sample)
+
+
+def _checked(name: str, samples: Sequence[ConceptSample]) -> DataSource:
+    without = [sample.id for sample in samples if sample.mask is None]
+    if without:
+        raise InputError(
+            f"{len(without)} of {len(samples)} samples of {name} have no mask to compare with, e.g. {without[0]!r}. "
+            "Where the data set gives boxes, `conceptseg data build` makes masks of them."
+        )
+    return DataSource(name, samples, tuple(sample.id for sample in samples))
+
+
+class _WorldSamples(Sequence[ConceptSample]):
+    """The first samples of every task of a world, task after task, made when asked for.
+
+    Reference seed s shows references number s·n … s·n + n - 1, so that targets stay and references are all new; of
+    level CR the first four, whatever the seed.
+    """
+
+    def __init__(
+        self, tasks: str | list[str], split: str, seed: int, count: int, references: int | None, reference_seed: int
+    ) -> None:
+        shown = DEFAULT_REFERENCES if references is None else references
+        self._count, self._skipped = count, shown * reference_seed
+        self._world = ConceptWorld(tasks, split, seed, references=shown * (reference_seed + 1))
+        self._reasoning = ConceptWorld(tasks, split, seed, references=DEFAULT_REFERENCES if shown else 0)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The samples' ids, without making them."""
+        world = self._world
+        return tuple(f"world/{world.split}/{task}/{i:06d}" for task in world.tasks for i in range(self._count))
+
+    def __len__(self) -> int:
+        return self._count * len(self._world.tasks)
+
+    @overload
+    def __getitem__(self, index: int) -> ConceptSample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ConceptSample]: ...
+
+    def __getitem__(self, index: int | slice) -> ConceptSample | list[ConceptSample]:
+        """A sample, or a list of some."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number, place = divmod(range(len(self))[index], self._count)
+        task = self._world.tasks[number]
+        if level_of(task) is Level.CR:
+            return self._reasoning.sample(task, place)
+        sample = self._world.sample(task, place)
+        return replace(sample, references=sample.references[self._skipped :])
+
+
+def _open_world(spec: str, references: int | None, seed: int) -> DataSource:
+    matched = _WORLD.fullmatch(spec)
+    if matched is None:
+        raise InputError(f"--data {spec!r}: expected world:TASK:SPLIT:COUNT:SEED, e.g. world:all:seen_test:100:0.")
+    tasks = "all" if matched["tasks"] == "all" else matched["tasks"].split(",")
+    samples = _WorldSamples(tasks, matched["split"], int(matched["seed"]), int(matched["count"]), references, seed)
+    return DataSource(spec, samples, samples.ids)

@@ -1,0 +1,134 @@
+"""`conceptseg evaluate`: a method on benchmarks, one JSON line an image; resumes, and shares work among processes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.entry import ExitStatus
+
+if TYPE_CHECKING:
+    from conceptseg.evaluation.runs import Run
+    from conceptseg.evaluation.settings import EvaluationConfig, Shard
+
+__all__ = ["add_parser", "run"]
+
+_OUT = Path("conceptseg-run")
+_SHOWN = 10
+_EPILOG = """\
+--data takes: world:TASK:SPLIT:COUNT:SEED (ConceptWorld, TASK may be all), NAME[/SPLIT]=ROOT[?option=value] (a benchmark
+of `conceptseg data list`), FOLDER[#SPLIT] (with samples.jsonl, or a folder of such folders). The same command goes on
+where it was stopped. Several processes: accelerate launch --num_processes N -m conceptseg.interfaces.cli evaluate …
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("evaluate", description=__doc__, epilog=_EPILOG)
+    parser.add_argument("--data", nargs="+", required=True, metavar="DATA", help="what to measure on, see below")
+    parser.add_argument("--out", type=Path, default=_OUT, metavar="RUN", help=f"the run's folder (default: {_OUT})")
+    parser.add_argument("--method", default="conceptseg", metavar="NAME", help="conceptseg (default) or a rival")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="a setting of the method")
+    parser.add_argument("--protocol", choices=("native", "paper"), default="native", help="docs/metrics.md")
+    parser.add_argument("--integer-wfm", action="store_true", help="weighted F as in the paper's evaluation code")
+    parser.add_argument(
+        "--ignore-as", choices=("exclude", "foreground", "background"), default="exclude", help="pixels not to judge"
+    )
+    parser.add_argument(
+        "--overlaps", choices=("kept", "resolved"), default="kept", help="masks of one picture may overlap, or not"
+    )
+    parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
+    parser.add_argument("--references", type=int, metavar="N", help="at most N a question: 4 is 2×2, 1 is 1×1")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="questions at a time (default: 8)")
+    parser.add_argument("--variant", metavar="NAME", help="what the run stands for in an ablation (recipes/ablations)")
+    parser.add_argument("--retry-failed", action="store_true", help="ask again what failed before")
+    parser.add_argument("--no-masks", action="store_true", help="do not keep the predictions, which the gallery shows")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer what is left to answer; the process that finishes last shows the scores.
+
+    Raises:
+        InputError: wrong settings or data, or a folder that holds another run.
+        CheckpointError: the model cannot be loaded.
+    """
+    from tqdm import tqdm
+
+    from conceptseg.evaluation.runner import evaluate
+    from conceptseg.evaluation.runs import load_run
+
+    config, shard = _config(args), _shard()
+    args.device = _own_device(args.device, shard)
+    bar = tqdm(unit="question", disable=None, position=shard.rank)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    evaluate(
+        config,
+        args.out,
+        lambda: load_segmenter(args),
+        shard=shard,
+        retry_failed=args.retry_failed,
+        keep_masks=not args.no_masks,
+        progress=show,
+    )
+    bar.close()
+    return _tell(load_run(args.out), shard)
+
+
+def _config(args: argparse.Namespace) -> EvaluationConfig:
+    from conceptseg.evaluation.settings import EvaluationConfig
+
+    taken = EvaluationConfig.model_fields.keys() - {"options"}
+    values = {name: getattr(args, name) for name in taken}
+    return EvaluationConfig.of(values | {"options": dict(map(_parsed_option, args.option))})
+
+
+def _parsed_option(text: str) -> tuple[str, Any]:
+    from conceptseg.errors import InputError
+    from conceptseg.evaluation.sources import typed_value
+
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InputError(f"--option {text!r}: expected KEY=VALUE.")
+    return key, typed_value(value)
+
+
+def _shard() -> Shard:
+    """This process's part, as `accelerate launch` and `torchrun` tell it."""
+    from conceptseg.evaluation.settings import Shard
+
+    return Shard.of(os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1"))
+
+
+def _own_device(device: str, shard: Shard) -> str:
+    """A GPU of its own for every process of a machine, where nothing else was asked for."""
+    if device != "auto" or shard.count == 1:
+        return device
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else device
+
+
+def _tell(run: Run, shard: Shard) -> int:
+    from conceptseg.evaluation.overview import overview
+
+    if run.missing:
+        print(
+            f"process {shard.rank} of {shard.count} is done; {run.missing} questions are left to others → {run.folder}"
+        )
+        return ExitStatus.DONE
+    for row in run.failures[:_SHOWN]:
+        print(f"failed: {row['data']}: {row['id']}: {row['error']}", file=sys.stderr)
+    if len(run.failures) > _SHOWN:
+        print(f"failed: {len(run.failures) - _SHOWN} more", file=sys.stderr)
+    print(overview(run).to_markdown())
+    print(f"→ {run.folder}; tables and gallery: conceptseg report {run.folder}")
+    return ExitStatus.SOME_FAILED if run.failures else ExitStatus.DONE

@@ -1,0 +1,255 @@
+"""The runner: killed, shared, damaged or failing, it counts every question once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conceptseg.data import ConceptSample, write_samples
+from conceptseg.errors import InputError, ResourceError
+from conceptseg.evaluation.records import RowWriter, read_rows
+from conceptseg.evaluation.runner import evaluate, mask_path
+from conceptseg.evaluation.runs import load_run
+from conceptseg.evaluation.settings import EvaluationConfig, Shard
+from tests.evaluation.fakes import BROKEN, FakeSegmenter, write_set
+
+FORK = multiprocessing.get_context("fork")
+
+
+def config_of(*data: Path, **changes: Any) -> EvaluationConfig:
+    return EvaluationConfig.of({"data": tuple(map(str, data)), "method": "fake", "batch_size": 3} | changes)
+
+
+def measure(config: EvaluationConfig, out: Path, **options: Any) -> list[dict[str, Any]]:
+    return evaluate(config, out, FakeSegmenter, **options)
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "timings"} for row in rows]
+
+
+@pytest.fixture
+def data(tmp_path) -> tuple[Path, Path]:
+    return write_set(tmp_path / "moths", 10), write_set(tmp_path / "shadows", 7, task="shadow")
+
+
+def test_every_question_has_one_row_in_order(fake_method, data, tmp_path):
+    rows = measure(config_of(*data), tmp_path / "run")
+    assert [row["id"] for row in rows] == [f"moths/{n:03d}" for n in range(10)] + [f"shadows/{n:03d}" for n in range(7)]
+    assert fake_method.asked == [row["id"] for row in rows]
+    first = rows[0]  # brightness 0 + 3 + 6 → 1 + 9 % 11 = 10 of 12 columns, 6 of them true
+    assert (first["intersection"], first["union"]) == (6 * 12, 10 * 12)
+    assert first["iou"] == pytest.approx(0.6) and first["task"] == "camouflage" and first["data"] == "moths"
+    assert rows[-1]["task"] == "shadow" and rows[-1]["true_answer"] == "moth" and rows[-1]["error"] is None
+
+
+def test_the_record_says_what_was_measured(fake_method, data, tmp_path):
+    measure(config_of(*data, protocol="paper"), tmp_path / "run")
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["config"]["protocol"] == "paper" and record["questions"] == {"moths": 10, "shadows": 7}
+    assert record["checkpoint"]["sha256"] == {"home": "0123456789"}
+    assert {"conceptseg", "commit", "python", "packages"} <= record["software"].keys()
+    run = load_run(tmp_path / "run")
+    assert run.missing == 0 and run.failures == [] and "17 questions" in run.note and "UNFINISHED" not in run.note
+
+
+def test_killed_three_times_is_like_not_at_all(fake_method, data, tmp_path):
+    whole = measure(config_of(*data), tmp_path / "whole")
+    for dies_at in (1, 5, 8):  # in the first batch, in the second, after three of what was left
+
+        def die(number: int = dies_at) -> None:
+            fake_method.asked.clear()
+            fake_method.dies_at = number
+            measure(config_of(*data), tmp_path / "killed")
+
+        child = FORK.Process(target=die)
+        child.start()
+        child.join()
+        assert child.exitcode == -9
+    before = len(read_rows(tmp_path / "killed"))
+    assert before == 0 + 3 + 7
+    assert load_run(tmp_path / "killed").missing == 7 and "UNFINISHED" in load_run(tmp_path / "killed").note
+    fake_method.asked.clear()
+    assert numbers(measure(config_of(*data), tmp_path / "killed")) == numbers(whole)
+    assert len(fake_method.asked) == 17 - before
+
+
+@pytest.mark.parametrize("cut", [1, 40, 400])
+def test_a_line_cut_off_by_a_kill_is_written_anew(fake_method, data, tmp_path, cut):
+    whole = measure(config_of(*data), tmp_path / "run")
+    path = tmp_path / "run/rows-000.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert len(read_rows(tmp_path / "run")) == 16
+    assert numbers(measure(config_of(*data, batch_size=3), tmp_path / "run"))[:-1] == numbers(whole)[:-1]
+    assert all(json.loads(line)["id"] for line in path.read_text().splitlines())
+    assert len(path.read_text().splitlines()) == 17
+
+
+def test_two_processes_are_like_one(fake_method, data, tmp_path):
+    whole = measure(config_of(*data), tmp_path / "whole")
+    children = [
+        FORK.Process(
+            target=measure, args=(config_of(*data), tmp_path / "shared"), kwargs={"shard": Shard(rank=rank, count=2)}
+        )
+        for rank in (0, 1)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    lines = [len((tmp_path / f"shared/rows-00{rank}.jsonl").read_text().splitlines()) for rank in (0, 1)]
+    assert sum(lines) == 17 and min(lines) > 0
+    assert numbers(read_rows(tmp_path / "shared")) == numbers(whole)
+
+
+def test_another_number_of_processes_goes_on_where_one_stopped(fake_method, data, tmp_path):
+    whole = measure(config_of(*data), tmp_path / "whole")
+    measure(config_of(*data), tmp_path / "run", shard=Shard(rank=1, count=3))
+    for rank in (0, 1):
+        measure(config_of(*data), tmp_path / "run", shard=Shard(rank=rank, count=2))
+    assert numbers(read_rows(tmp_path / "run")) == numbers(whole)
+    assert sum(len(path.read_text().splitlines()) for path in (tmp_path / "run").glob("rows-*")) == 17
+
+
+def test_a_deleted_line_costs_one_question(fake_method, data, tmp_path):
+    measure(config_of(*data), tmp_path / "run")
+    path = tmp_path / "run/rows-000.jsonl"
+    lines = path.read_text().splitlines()
+    gone = json.loads(lines.pop(4))
+    path.write_text("\n".join(lines) + "\n")
+    fake_method.asked.clear()
+    rows = measure(config_of(*data), tmp_path / "run")
+    assert fake_method.asked == [gone["id"]] and len(rows) == 17
+
+
+def test_a_finished_run_loads_no_model(fake_method, data, tmp_path):
+    measure(config_of(*data), tmp_path / "run")
+    again = evaluate(config_of(*data), tmp_path / "run", lambda: pytest.fail("the model was loaded"))
+    assert len(again) == 17
+
+
+def test_a_failing_question_scores_worst_and_stays(fake_method, tmp_path):
+    folder = write_set(tmp_path / "set", 5, concept=lambda number: BROKEN if number == 2 else "moth")
+    (folder / "images" / "set_004.png").write_bytes(b"no picture")
+    rows = measure(config_of(folder), tmp_path / "run")
+    assert [row["error"] is None for row in rows] == [True, True, False, True, False]
+    assert rows[2]["error"] == "RuntimeError: the picture cannot be answered" and "set_004" in rows[4]["error"]
+    assert [rows[2][name] for name in ("mae", "ber", "wfm", "miou", "mdice")] == [1, 1, 0, 0, 0]
+    assert (rows[2]["intersection"], rows[2]["union"]) == (0, 72)  # the truth is known: it weighs in ΣI / ΣU
+    assert (rows[4]["intersection"], rows[4]["union"]) == (0, 1)  # it is not: but no empty union that counts as 1
+    run = load_run(tmp_path / "run")
+    accumulator = run.accumulate()
+    assert len(accumulator) == 5 and len(run.failures) == 2 and "2 failed" in run.note
+    assert accumulator.giou() == pytest.approx(sum(row["iou"] for row in rows) / 5, abs=1e-6)
+
+
+def test_what_failed_is_asked_again_only_on_request(fake_method, tmp_path):
+    folder = write_set(tmp_path / "set", 3)
+    path = folder / "images" / "set_001.png"
+    picture = path.read_bytes()
+    path.write_bytes(b"no picture")
+    measure(config_of(folder), tmp_path / "run")
+    path.write_bytes(picture)
+    fake_method.asked.clear()
+    assert measure(config_of(folder), tmp_path / "run")[1]["error"] is not None and fake_method.asked == []
+    rows = measure(config_of(folder), tmp_path / "run", retry_failed=True)
+    assert fake_method.asked == ["set/001"] and len(rows) == 3 and rows[1]["error"] is None
+    assert rows[1]["iou"] > 0
+
+
+def test_trouble_of_the_machine_ends_the_run_and_costs_no_sample(fake_method, data, tmp_path, monkeypatch):
+    def out_of_memory(self, queries, route):
+        raise ResourceError("Out of memory.")
+
+    monkeypatch.setattr(fake_method, "answer", out_of_memory)
+    with pytest.raises(ResourceError, match=r"Out of memory\."):
+        measure(config_of(*data), tmp_path / "run")
+    assert read_rows(tmp_path / "run") == []
+
+
+def test_rows_of_two_runs_do_not_mix(fake_method, data, tmp_path, monkeypatch):
+    measure(config_of(*data), tmp_path / "run")
+    with pytest.raises(InputError, match="holds another run; it differs in: protocol, seed"):
+        measure(config_of(*data, protocol="paper", seed=1), tmp_path / "run")
+    monkeypatch.setattr("conceptseg.evaluation.runner.describe_checkpoint", lambda model, sam: {"sha256": "other"})
+    with pytest.raises(InputError, match="it differs in: concept_tokens, layout, name, sha256"):
+        measure(config_of(*data), tmp_path / "run")
+
+
+def test_two_writers_of_one_file_are_refused(tmp_path):
+    with RowWriter(tmp_path), pytest.raises(InputError, match="Another process is writing to"):
+        RowWriter(tmp_path)
+    with RowWriter(tmp_path, rank=1), RowWriter(tmp_path) as writer:
+        writer.write([{"data": "a", "id": "b", "index": 0, "error": None}])
+    assert len(read_rows(tmp_path)) == 1
+
+
+def test_a_number_that_is_none_is_not_written(tmp_path):
+    with RowWriter(tmp_path) as writer, pytest.raises(ValueError, match="not JSON compliant"):
+        writer.write([{"data": "a", "id": "b", "index": 0, "error": None, "iou": float("nan")}])
+    assert read_rows(tmp_path) == []
+
+
+def test_predictions_are_kept_for_the_gallery(fake_method, data, tmp_path):
+    rows = measure(config_of(*data), tmp_path / "run")
+    kept = np.asarray(Image.open(mask_path(tmp_path / "run", rows[0])))
+    assert kept.dtype == bool and kept.shape == (12, 12) and kept[:, :10].all() and not kept[:, 10:].any()
+    measure(config_of(*data), tmp_path / "bare", keep_masks=False)
+    assert not (tmp_path / "bare/masks").exists()
+
+
+def test_progress_is_told(fake_method, data, tmp_path):
+    told = []
+    measure(config_of(*data), tmp_path / "run", progress=lambda done, total: told.append((done, total)))
+    assert told == [(3, 17), (6, 17), (9, 17), (10, 17), (13, 17), (16, 17), (17, 17)]
+
+
+def street(folder: Path) -> Path:
+    """Two pictures with two questions each."""
+    picture, truth = np.zeros((12, 12, 3), np.uint8), np.zeros((12, 12), dtype=bool)
+    truth[:, :6] = True
+    for name in ("one", "two"):
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    write_samples(
+        [
+            ConceptSample(f"{name}/{concept}", "urban_scene", concept, folder / f"{name}.png", truth, group=concept)
+            for name in ("one", "two")
+            for concept in ("road", "sky")
+        ],
+        folder,
+    )
+    return folder
+
+
+def test_overlaps_of_one_picture_are_resolved_by_presence(fake_method, tmp_path, monkeypatch):
+    answer = fake_method.answer
+
+    def sky_is_surer(self, queries, route):
+        from dataclasses import replace
+
+        return [replace(r, presence={"road": 0.2, "sky": 0.9}[r.concept]) for r in answer(self, queries, route)]
+
+    monkeypatch.setattr(fake_method, "answer", sky_is_surer)
+    folder = street(tmp_path / "street")
+    kept = measure(config_of(folder), tmp_path / "kept")
+    assert [row["union"] for row in kept] == [72] * 4  # every mask is column 0
+    resolved = measure(config_of(folder, overlaps="resolved"), tmp_path / "resolved")
+    assert [(row["concept"], row["intersection"]) for row in resolved] == [
+        ("road", 0),
+        ("sky", 12),
+        ("road", 0),
+        ("sky", 12),
+    ]
+    path = tmp_path / "resolved/rows-000.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[1:]) + "\n")  # the road of picture one: needs its sky to be drawn again
+    again = measure(config_of(folder, overlaps="resolved"), tmp_path / "resolved")
+    assert numbers(again) == numbers(resolved) and len(path.read_text().splitlines()) == 4
