@@ -56,7 +56,8 @@ class ModelSection(_Section):
     device: str = "auto"
     """Where a single process trains; under `accelerate launch` each process has its own."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the MLLM's weights; "auto" is float32 on a CPU, bfloat16 elsewhere. SAM 3 and the CTM stay in float32."""
+    """Of the MLLM's weights; "auto" is float32 on a CPU, and where all of it learns without DeepSpeed's float32 copies;
+    bfloat16 otherwise. SAM 3 and the CTM stay in float32."""
 
 
 class WorldSection(_Section):
@@ -218,6 +219,11 @@ class WarmupConfig(_RunConfig):
     pixel_loss: Literal["focal", "bce"] = "focal"
     """Beside dice (Eq. 5); "bce" is the released code's."""
 
+    @property
+    def trains_whole_mllm(self) -> bool:
+        """Whether all of the MLLM's weights learn."""
+        return self.trains == "responses"
+
 
 class RewardSection(_Section):
     """Weights of the reward's terms (Eq. 6); 0 leaves a term out."""
@@ -318,6 +324,11 @@ class MetaGRPOConfig(_RunConfig):
 
     def _samples_per_update(self) -> int:
         return self.batch_size // self.group_size
+
+    @property
+    def trains_whole_mllm(self) -> bool:
+        """Whether all of the MLLM's weights learn."""
+        return self.policy.mllm == "full"
 
     @property
     def needs_masks(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 import torch
 
@@ -11,16 +12,22 @@ from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 from conceptseg.protocol import template_names
-from conceptseg.training.config import ModelSection
+from conceptseg.training.config import ModelSection, TrainingConfig
 
-__all__ = ["load_for_training", "sources_of", "training_protocol", "wanted_translation"]
+__all__ = ["load_for_training", "sources_of", "training_protocol", "wanted_translation", "weight_dtype"]
 
 _DEFAULT_TOKENS = 8  # L2 of Table 7
 _log = logging.getLogger(__name__)
 
 
 def load_for_training(
-    section: ModelSection, *, seed: int, device: str, max_new_tokens: int | None = None, needs_translation: bool = True
+    section: ModelSection,
+    *,
+    seed: int,
+    device: str,
+    dtype: str | None = None,
+    max_new_tokens: int | None = None,
+    needs_translation: bool = True,
 ) -> ConceptSegModel:
     """Load a model to train.
 
@@ -28,6 +35,7 @@ def load_for_training(
         section: what to start from.
         seed: of a fresh concept translation's weights.
         device: where to load to.
+        dtype: of the MLLM's weights, see `weight_dtype`; None is the loader's default.
         max_new_tokens: longest response; None keeps the checkpoint's.
         needs_translation: whether to make a concept translation where there is none.
 
@@ -35,7 +43,6 @@ def load_for_training(
         ConfigError: no such template.
         CheckpointError: see `conceptseg.models.loading.load_parts`, also for its other errors.
     """
-    dtype = None if section.dtype == "auto" else section.dtype
     model = ConceptSegModel.from_pretrained(section.checkpoint, sam=section.sam, device=device, dtype=dtype)
     prompt_size = model.segmenter.prompt_size
     config = training_protocol(model.config, section, max_new_tokens)
@@ -46,6 +53,22 @@ def load_for_training(
         translation = _fresh(wanted, seed).to(model.device)
     config = config.model_copy(update={"translation": translation.config if translation else None})
     return ConceptSegModel(config, model.reasoner, translation, model.segmenter).eval()
+
+
+def weight_dtype(config: TrainingConfig, *, on_cpu: bool, keeps_master: bool) -> Literal["float32", "bfloat16"]:
+    """The type of the MLLM's weights in a run.
+
+    All of an MLLM's weights learning at 1e-6 would lose most updates to rounding in bfloat16, so they are float32
+    (computed with in bfloat16) unless the optimizer keeps float32 copies of its own, as DeepSpeed's does.
+
+    Args:
+        config: the run; a type that it names is taken.
+        on_cpu: whether it trains on a CPU.
+        keeps_master: whether the optimizer keeps float32 copies.
+    """
+    if config.model.dtype != "auto":
+        return config.model.dtype
+    return "float32" if on_cpu or (config.trains_whole_mllm and not keeps_master) else "bfloat16"
 
 
 def wanted_translation(

@@ -19,7 +19,7 @@ from conceptseg.models.full_size import KNOWN_MODELS, qwen2_5_vl_config
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 from conceptseg.training.config import MetaGRPOConfig, ModelSection, TrainingConfig, WarmupConfig
 from conceptseg.training.drawing import collect_samples
-from conceptseg.training.loading import training_protocol, wanted_translation
+from conceptseg.training.loading import training_protocol, wanted_translation, weight_dtype
 
 __all__ = ["Launch", "Memory", "PartCount", "TrainingPlan", "plan_training", "read_launch"]
 
@@ -226,7 +226,7 @@ def _adapter(language_model: nn.Module, config: MetaGRPOConfig) -> int:
 
 def _memory(config: TrainingConfig, sizes: _Sizes, parts: tuple[PartCount, ...], launch: Launch) -> Memory:
     vision, language, translation, sam = parts
-    wide = _weight_bytes(config)
+    wide = _weight_bytes(config, launch)
     mllm = vision.total + language.total
     learning = vision.trainable + language.trainable
     is_policy = isinstance(config, MetaGRPOConfig) or config.trains == "responses"
@@ -260,14 +260,12 @@ def _activation_bytes(config: TrainingConfig, sizes: _Sizes) -> int:
     recompute = isinstance(config, MetaGRPOConfig) and config.policy.gradient_checkpointing
     layers = text.num_hidden_layers
     kept = _CHECKPOINT_BYTES * layers + _ACTIVATION_BYTES if recompute else _ACTIVATION_BYTES * layers
-    return units * kept * (_weight_bytes(config) // _BFLOAT16)
+    return units * kept * (2 if config.model.device == "cpu" else 1)
 
 
-def _weight_bytes(config: TrainingConfig) -> int:
-    chosen = config.model.dtype
-    if chosen == "auto":
-        return _FLOAT32 if config.model.device == "cpu" else _BFLOAT16
-    return _FLOAT32 if chosen == "float32" else _BFLOAT16
+def _weight_bytes(config: TrainingConfig, launch: Launch) -> int:
+    dtype = weight_dtype(config, on_cpu=config.model.device == "cpu", keeps_master=launch.keeps_master)
+    return _FLOAT32 if dtype == "float32" else _BFLOAT16
 
 
 def _parameters(module: nn.Module) -> int:

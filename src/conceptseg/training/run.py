@@ -25,7 +25,7 @@ from conceptseg.training.config import MetaGRPOConfig, TrainingConfig, WarmupCon
 from conceptseg.training.config_reading import save_config
 from conceptseg.training.drawing import ReferenceDrawer, SampleOrder, SampleSet, collect_samples
 from conceptseg.training.episodes import EpisodeBuilder
-from conceptseg.training.loading import load_for_training, sources_of
+from conceptseg.training.loading import load_for_training, sources_of, weight_dtype
 from conceptseg.training.pictures import Watcher, contact_sheet, plot_curves
 from conceptseg.training.responses import fill_store
 from conceptseg.training.states import StateStore, fingerprint_of
@@ -193,7 +193,13 @@ def _collect(config: TrainingConfig) -> _Material:
 
 
 def _load(config: TrainingConfig, arguments: TrainingArguments, **options: Any) -> ConceptSegModel:
-    return load_for_training(config.model, seed=config.seed, device=str(arguments.device), **options)
+    dtype = _dtype(config, arguments)
+    return load_for_training(config.model, seed=config.seed, device=str(arguments.device), dtype=dtype, **options)
+
+
+def _dtype(config: TrainingConfig, arguments: TrainingArguments) -> str:
+    by_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
+    return weight_dtype(config, on_cpu=arguments.device.type == "cpu", keeps_master=by_deepspeed)
 
 
 def _episode_builder(config: TrainingConfig, model: ConceptSegModel, material: _Material) -> EpisodeBuilder:
@@ -255,7 +261,7 @@ def _finish(config: TrainingConfig, trainer: Trainer, result: RunResult) -> None
 def _final_model(config: TrainingConfig, trainer: Any) -> ConceptSegModel:
     if isinstance(config, MetaGRPOConfig) and config.policy.mllm == "lora":
         return trainer.merged_model()
-    dtype = None if config.model.dtype == "auto" else config.model.dtype
+    dtype = _dtype(config, trainer.args)
     return ConceptSegModel.from_pretrained(complete_checkpoints(config.out)[-1], device="cpu", dtype=dtype)
 
 

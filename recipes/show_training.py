@@ -1,0 +1,104 @@
+"""Show on nano what training is for, and keep the evidence under docs/figures.
+
+python recipes/show_training.py overfit                  # the warm-up learns 64 samples by heart; what caching saves
+python recipes/show_training.py meta-grpo                # R_meta on fixed samples rises, over three seeds
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from conceptseg.data.world import TRAINED_TASKS, ConceptWorld
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.training.checkpoints import complete_checkpoints
+from conceptseg.training.config import MetaGRPOConfig
+from conceptseg.training.config_reading import load_config
+from conceptseg.training.episodes import EpisodeBuilder
+from conceptseg.training.measuring import measure_rewards
+from conceptseg.training.pictures import plot_lines
+from conceptseg.training.run import train
+
+RECIPES = Path(__file__).resolve().parent
+FIGURES = RECIPES.parent / "docs" / "figures"
+
+
+def main() -> None:
+    """Parse the arguments and run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("overfit", "meta-grpo"))
+    parser.add_argument("--model", default="nano", help="checkpoint to start from (default: nano)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=128, help="fixed samples that R_meta is measured on")
+    parser.add_argument("--out", type=Path, default=Path("runs/show"))
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
+    options = parser.parse_args()
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    if options.what == "overfit":
+        show_overfit(options.model, options.out, options.overrides)
+    else:
+        show_meta_grpo(options.model, options.out, options.seeds, options.samples, options.overrides)
+
+
+def show_overfit(model: str, out: Path, overrides: Sequence[str]) -> None:
+    """Warm up on 64 samples twice: first with an empty cache of hidden states, then with a full one."""
+    cache = f"responses.cache={out / 'states'}"
+    seconds = []
+    for name in ("first", "second"):
+        words = [f"out={out / name}", f"model.checkpoint={model}", cache, *overrides]
+        config = load_config("warmup", RECIPES / "warmup_overfit.yaml", words)
+        since = time.perf_counter()
+        train(config)
+        seconds.append(time.perf_counter() - since)
+    state = json.loads((complete_checkpoints(out / "second")[-1] / "trainer_state.json").read_text())
+    scores = [line["miou"] for line in state["log_history"] if "miou" in line]
+    report = {"miou": scores[-1], "seconds_empty_cache": seconds[0], "seconds_full_cache": seconds[1]}
+    _write(FIGURES / "warmup_overfit.json", report)
+
+
+def show_meta_grpo(model: str, out: Path, seeds: Sequence[int], samples: int, overrides: Sequence[str]) -> None:
+    """Train from each seed, measure every checkpoint on the same samples, and hold the gain against its error."""
+    curves = {}
+    for seed in seeds:
+        words = [f"out={out / f'seed_{seed}'}", f"model.checkpoint={model}", f"seed={seed}", *overrides]
+        config = load_config("meta-grpo", RECIPES / "meta_grpo_nano.yaml", words)
+        since = time.perf_counter()
+        train(config)
+        print(f"Seed {seed}: {(time.perf_counter() - since) / 60:.1f} minutes.", flush=True)
+        curves[f"seed {seed}"] = measured_curve(model, config, samples)
+    gains = [curve[-1][1] - curve[0][1] for curve in curves.values()]
+    error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+    report = {"before": [c[0][1] for c in curves.values()], "after": [c[-1][1] for c in curves.values()],
+              "mean_gain": mean(gains), "standard_error": error, "curves": curves}  # fmt: skip
+    _write(FIGURES / "meta_grpo_nano.json", report)
+    title = f"R_meta of sampled responses on {samples} fixed samples"
+    plot_lines(curves, title, "updates", FIGURES / "meta_grpo_nano.png")
+
+
+def measured_curve(model: str, config: MetaGRPOConfig, samples: int) -> list[tuple[int, float]]:
+    """(update, mean R_meta) of the start and of every checkpoint of a run."""
+    world = ConceptWorld(TRAINED_TASKS, "train", 0, config.data.world.size_px if config.data.world else 168)
+    sources = [(0, model), *((int(c.name.split("-")[1]), str(c)) for c in complete_checkpoints(config.out))]
+    curve = []
+    for step, source in sources:
+        loaded = ConceptSegModel.from_pretrained(source)
+        build = EpisodeBuilder(loaded)
+        episodes = [build(world[3_000_000 + index]) for index in range(samples)]
+        rows = measure_rewards(loaded, episodes, config, temperature=config.temperature, seed=0, batch_size=32)
+        curve.append((step, mean(row["meta"] for row in rows)))
+        print(f"  update {step}: R_meta {curve[-1][1]:.4f}", flush=True)
+    return curve
+
+
+def _write(path: Path, report: object) -> None:
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
