@@ -104,6 +104,7 @@ def train(config: TrainingConfig) -> RunResult:
     """
     _require_packages(config)
     require_room(config.out, 0)
+    resume = latest_checkpoint(config.out, config)
     material = _collect(config)
     save_config(config, config.out / CONFIG_COPY)
     if isinstance(config, WarmupConfig):
@@ -111,7 +112,7 @@ def train(config: TrainingConfig) -> RunResult:
     else:
         trainer, stop = _build_grpo(config, material)
     trainer.remove_callback(PrinterCallback)
-    resume = latest_checkpoint(config.out, config)
+    require_room(config.out, _checkpoint_bytes(trainer))
     if resume is not None:
         _log.info("Resuming from %s.", resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -232,6 +233,12 @@ def _gather(mine: dict[int, str]) -> list[dict[int, str]]:
     parts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, mine)
     return parts
+
+
+def _checkpoint_bytes(trainer: Any) -> int:
+    """What one checkpoint takes: what learns, and both of AdamW's moments."""
+    learning = (p for p in trainer.model.parameters() if p.requires_grad)
+    return sum(3 * p.numel() * p.element_size() for p in learning)
 
 
 def _writer(config: TrainingConfig, model: ConceptSegModel) -> CheckpointWriter:

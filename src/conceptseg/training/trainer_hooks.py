@@ -7,6 +7,7 @@ beside the loss. Everything else of the trainer is used as it is. Written agains
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +25,16 @@ else:
     _Base = object
 
 
+@dataclass(frozen=True, eq=False)
 class TrainedParts:
-    """The parts of a model that a checkpoint holds."""
+    """What a checkpoint holds of a model; the rest is named in it."""
 
-    def __init__(
-        self,
-        translation: Mapping[str, Tensor] | None,
-        mllm: PreTrainedModel | None = None,
-        mllm_state: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        self.translation = translation
-        self.mllm = mllm
-        self.mllm_state = mllm_state
+    translation: Mapping[str, Tensor] | None
+    """The CTM's tensors, None without one."""
+    mllm: PreTrainedModel | None = None
+    """Given when it learns."""
+    mllm_state: Mapping[str, Tensor] | None = None
+    """Its tensors."""
 
 
 class RunHooks(_Base):
