@@ -40,8 +40,8 @@ def answered_row(
 
     Returns:
         `position`, the sample's labels, the scores of `image_row`, the result's route, response and timings,
-        `box_iou` (of the response's box with the true mask's; 0 where one of them is missing) and `valid` (whether
-        the response is written to the letter of the grammar), both None where nothing was written.
+        `box_iou` (of the method's box with the true mask's; 0 where one of them is missing, None where none was asked
+        for) and `valid` (whether the response is written to the letter of the grammar; None without a response).
     """
     if result.mask is None:
         raise SampleError(f"Sample {sample.id!r} has no mask: {result.error or 'nothing was computed'}.")
@@ -52,7 +52,7 @@ def answered_row(
         **scores,
         **{key: answer[key] for key in _KEPT},
         "valid": result.response.is_strict if result.response else None,
-        "box_iou": _box_iou(result, loaded) if result.response else None,
+        "box_iou": _box_iou(result, loaded) if result.response or result.box else None,
         "timings": answer["timings"],
         "error": None,
     }

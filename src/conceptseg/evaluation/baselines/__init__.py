@@ -13,11 +13,13 @@ from conceptseg.evaluation.baselines.base import Method
 from conceptseg.evaluation.baselines.conceptseg import ConceptSeg
 from conceptseg.evaluation.baselines.mllm_box import MllmBox
 from conceptseg.evaluation.baselines.sam3 import Sam3
+from conceptseg.evaluation.baselines.sam3_agent import Sam3Agent
+from conceptseg.evaluation.baselines.seg_zero import SegZero
 from conceptseg.inference import ConceptSegmenter
 
 __all__ = ["METHODS", "Method", "get_method"]
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (ConceptSeg, Sam3, MllmBox)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (ConceptSeg, Sam3, MllmBox, Sam3Agent, SegZero)}
 """Name → method."""
 
 

@@ -118,7 +118,7 @@ def _own_device(device: str, shard: Shard) -> str:
 
 
 def _tell(run: Run, shard: Shard) -> int:
-    from conceptseg.evaluation.overview import overview
+    from conceptseg.evaluation.report.overview import overview
 
     if run.missing:
         print(
