@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(config, args.launch)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    # TRL and transformers warn each other of names they are about to change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
     from conceptseg.training.run import train
 
     result = train(config)
