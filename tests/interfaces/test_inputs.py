@@ -35,9 +35,12 @@ def test_arguments_stand_for_pictures(tree, arguments, expected):
     assert find_images(arguments, exclude=Path("out")) == [tree.resolve() / name for name in expected]
 
 
-@pytest.mark.parametrize("argument", [".hidden/../out", "*.gif"])
-def test_an_argument_without_pictures_is_an_error(tree, argument):
-    with pytest.raises(InputError, match="holds no pictures"):
+@pytest.mark.parametrize(
+    ("argument", "complaint"),
+    [(".hidden/../out", "lies inside the results folder 'out': choose another --out"), ("*.gif", "holds no pictures")],
+)
+def test_an_argument_without_pictures_is_an_error(tree, argument, complaint):
+    with pytest.raises(InputError, match=complaint):
         find_images([argument], exclude=Path("out"))
 
 

@@ -202,6 +202,25 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, fake):
     assert masks(out) == {f"{stem}.mask.png" for stem in stems.values()}
 
 
+def test_overlong_names_stop_nothing_and_stay_apart(tmp_path, fake):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("n" * 250 + ".png", "n" * 249 + "m.png", "ö" * 125 + ".png", "short.png"):
+        Image.new("RGB", (8, 8)).save(pictures / name)
+    assert main(command(pictures, tmp_path / "out")) == 0
+    assert len(masks(tmp_path / "out")) == 4
+    fake.seen.clear()
+    assert main(command(pictures, tmp_path / "out")) == 0
+    assert fake.seen == []
+
+
+def test_a_results_folder_that_is_a_file_is_refused_before_the_model_is_read(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(segment, "load_segmenter", lambda args: pytest.fail("read the model"))
+    (tmp_path / "taken").touch()
+    assert main(command(folder, tmp_path / "taken")) == 2
+    assert "taken is a file: name a folder" in capsys.readouterr().err
+
+
 def test_results_inside_the_folder_are_no_inputs(folder, fake):
     out = folder / "results"
     main(command(folder, out))

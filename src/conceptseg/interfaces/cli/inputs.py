@@ -27,11 +27,14 @@ def find_images(arguments: Sequence[str], *, exclude: Path) -> list[Path]:
         exclude: a folder whose content is never an input, even inside another one: the results.
 
     Raises:
-        InputError: an argument stands for no picture at all.
+        InputError: an argument stands for no picture at all, or only for such as lie among the results.
     """
     found: dict[Path, None] = {}
     for argument in arguments:
-        images = [path for path in _expand(argument) if not path.is_relative_to(exclude.resolve())]
+        expanded = _expand(argument)
+        images = [path for path in expanded if not path.is_relative_to(exclude.resolve())]
+        if expanded and not images:
+            raise InputError(f"{argument!r} lies inside the results folder {str(exclude)!r}: choose another --out.")
         if not images:
             raise InputError(f"{argument!r} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         found.update(dict.fromkeys(images))

@@ -21,6 +21,8 @@ __all__ = ["REQUEST_FILE", "RESULTS_FILE", "Ledger"]
 REQUEST_FILE = "request.json"
 RESULTS_FILE = "results.jsonl"
 
+_LONGEST_STEM_BYTES = 200  # file systems take names of 255 bytes, suffixes included
+
 
 class Ledger:
     """The memory of a results folder. Nothing is written before `begin`.
@@ -31,10 +33,12 @@ class Ledger:
         overwrite: treat whatever an earlier run left as not there; `begin` removes it.
 
     Raises:
-        InputError: the folder holds results of another request.
+        InputError: the folder holds results of another request, or is a file.
     """
 
     def __init__(self, folder: Path, request: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--out {folder} is a file: name a folder, which need not exist yet.")
         self.folder = folder
         self._request = dict(request)
         self._records = _read_records(folder / RESULTS_FILE)
@@ -52,8 +56,8 @@ class Ledger:
     def begin(self, pending: Iterable[Path]) -> dict[Path, str]:
         """Make ready for images that will be computed (again), and name each one's files.
 
-        The name is the image's own stem where that is free, else the stem and a digest of the path: unique in the
-        folder on every file system, and the same in every run.
+        The name is the image's own stem where that is free and not overlong, else its beginning and a digest of the
+        path: unique in the folder on every file system, and the same in every run.
         """
         pending = list(pending)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -84,8 +88,9 @@ class Ledger:
         stems = {}
         for image in images:
             stem = known[str(image)]["stem"] if str(image) in known else image.stem
-            if owner.setdefault(stem.casefold(), str(image)) != str(image):
-                stem = f"{image.stem}-{hashlib.sha256(str(image).encode(errors='surrogateescape')).hexdigest()[:8]}"
+            is_long = len(os.fsencode(stem)) > _LONGEST_STEM_BYTES
+            if is_long or owner.setdefault(stem.casefold(), str(image)) != str(image):
+                stem = _stem_with_digest(image)
                 owner[stem.casefold()] = str(image)
             stems[image] = stem
         return stems
@@ -95,6 +100,12 @@ class Ledger:
             if record := self._records.pop(source, None):
                 for path in _pictures(self.folder, record):
                     path.unlink(missing_ok=True)
+
+
+def _stem_with_digest(image: Path) -> str:
+    """As much of the stem as leaves room for a digest of the path and the suffixes, and that digest."""
+    begin = os.fsencode(image.stem)[: _LONGEST_STEM_BYTES - 9].decode(errors="ignore")
+    return f"{begin}-{hashlib.sha256(os.fsencode(image)).hexdigest()[:8]}"
 
 
 def _pictures(folder: Path, record: Mapping[str, Any]) -> tuple[Path, Path]:
