@@ -147,9 +147,13 @@ def _resolve(name: object, root: Path) -> Path:
     """A row's path as an absolute one inside `root`."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise SampleError(f"a path must be text, got {name!r}")
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:  # too long, or no text that a file system could hold
+        raise SampleError(f"the path {name[:80]!r} cannot be one: {error}") from error
     if Path(name).is_absolute() or not path.is_relative_to(root):
         raise SampleError(f"the path {name!r} leaves the folder; paths must be relative to it and stay inside")
-    if not path.is_file():
+    if not is_file:
         raise SampleError(f"there is no file {name!r}")
     return path

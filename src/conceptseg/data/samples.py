@@ -87,7 +87,7 @@ def _checked_box(box: object) -> BoxXYXY:
     """Four numbers of any sequence as a box."""
     try:
         x1, y1, x2, y2 = (float(value) for value in box)  # type: ignore[attr-defined]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SampleError(f"A box must be four numbers (x1, y1, x2, y2), got {box!r}.") from error
     if not (x1 < x2 and y1 < y2 and all(map(math.isfinite, (x1, y1, x2, y2)))):
         raise SampleError(f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, all finite, got {box!r}.")
