@@ -82,3 +82,14 @@ def test_a_missing_image_processor_is_named(released_folder: Path, tmp_path: Pat
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(CheckpointError, match="lacks the MLLM's tokenizer or image processor files"):
         load_parts(folder, with_sam=False, lazy=True)
+
+
+def test_a_device_that_is_not_here_is_told_before_anything_is_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ResourceError, match=r"'mps' was asked for, but torch .* sees no Apple GPU"):
+        loading.pick_device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert loading.pick_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ResourceError, match="'cuda:2' was asked for, but there are only 2"):
+        loading.pick_device("cuda:2")

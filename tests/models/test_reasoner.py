@@ -87,3 +87,9 @@ def test_what_stands_behind_the_end_is_masked(nano):
     mask, ended = nano.model.reasoner._response_mask(torch.tensor([[5, end, 7, end], [5, 6, 7, 8]]))
     assert mask.tolist() == [[True, True, False, False], [True, True, True, True]]
     assert ended == (True, False)
+
+
+def test_sampling_draws_from_all_tokens(nano):
+    config = nano.model.reasoner._generation_config(4, 1.0, 1.0)
+    prepared, _ = nano.model.reasoner.mllm._prepare_generation_config(config)
+    assert prepared.do_sample and prepared.top_k == 0 and prepared.top_p == 1.0

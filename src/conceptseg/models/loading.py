@@ -122,6 +122,10 @@ def pick_device(name: str = "auto") -> torch.device:
         raise InputError(f"Unknown device {name!r}: use auto, cpu, mps, cuda or cuda:N.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ResourceError(f"Device {name!r} was asked for, but torch {torch.__version__} sees no CUDA device here.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ResourceError(f"Device {name!r} was asked for, but there are only {torch.cuda.device_count()} here.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ResourceError(f"Device {name!r} was asked for, but torch {torch.__version__} sees no Apple GPU here.")
     return device
 
 
@@ -238,7 +242,7 @@ def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOp
         sam, report = loaded
         _require_complete(folder, report)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder} lacks SAM 3's tokenizer files. {_first_line(error)}") from error
         autocast = place.type == "cuda" if options.autocast is None else options.autocast

@@ -86,5 +86,5 @@ class ReasonerProcessor(ProcessorMixin):
 
 def load_reasoner_processor(source: str | Path, **hub: Any) -> ReasonerProcessor:
     """The processor stored with a Qwen2.5-VL checkpoint (folder or hub id)."""
-    tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)  # never asks to run code
     return ReasonerProcessor(Qwen2VLImageProcessorPil.from_pretrained(source, **hub), tokenizer)

@@ -167,14 +167,15 @@ class Reasoner(nn.Module):
         return Generation(list(responses), token_ids, states[:, -longest:], mask, _ended=(True,) * len(responses))
 
     def _generation_config(self, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {}
+        # top_k is named because transformers would otherwise keep the 50 likeliest tokens only.
+        chance: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
             eos_token_id=self.end_token_id,
             pad_token_id=self.pad_token_id,
             return_dict_in_generate=True,
             use_cache=True,
-            **({"do_sample": False} | sampling),
+            **(chance if temperature > 0 else {"do_sample": False}),
         )
 
     def _feed_last_token(self, output: Any, inputs: BatchFeature) -> None:
