@@ -260,3 +260,11 @@ def test_a_direct_batch_gives_what_its_members_give_alone(nano, episodes):
 
 def test_an_empty_batch_is_empty(nano):
     assert nano.segment_batch([]) == []
+
+
+def test_a_picture_opened_by_the_caller_keeps_its_name(nano, tmp_path, presence):
+    picture().save(tmp_path / "photo.png")
+    with Image.open(tmp_path / "photo.png") as opened:
+        result = nano(opened, "cat", route="direct")
+    assert result.source == str(tmp_path / "photo.png")
+    assert result.save(tmp_path / "out").name == "photo.mask.png"

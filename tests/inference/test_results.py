@@ -58,6 +58,11 @@ def test_the_overlay_shows_the_box():
     assert tuple(pixels[5, 20]) != (100, 100, 100) and tuple(pixels[12, 20]) == (100, 100, 100)
 
 
+def test_the_overlay_shows_a_box_that_ends_with_the_picture():
+    pixels = np.asarray(result_of(np.zeros((40, 60), dtype=bool), box=(10.0, 5.0, 60.0, 40.0)).overlay())
+    assert tuple(pixels[20, 59]) != (100, 100, 100) and tuple(pixels[39, 30]) != (100, 100, 100)
+
+
 def test_files_are_written_whole_and_read_back_as_they_were(tmp_path):
     mask = np.eye(6, dtype=bool)
     path = result_of(mask).save(tmp_path / "new")

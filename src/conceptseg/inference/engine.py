@@ -334,7 +334,8 @@ def _direct_result(query: Query, screening: _Screening, index: int) -> Segmentat
 
 
 def _source_of(image: ImageSource) -> str:
-    return str(image) if isinstance(image, (str, Path)) else describe_source(image)
+    """A result's `source`: the path as it is, or what messages call the picture, without their quotes."""
+    return str(image) if isinstance(image, (str, Path)) else describe_source(image).strip("'\"")
 
 
 def _chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:

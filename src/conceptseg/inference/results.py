@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.files import replacing
-from conceptseg.geometry import BoxXYXY, box_from_mask
+from conceptseg.geometry import BoxXYXY, box_from_mask, round_box
 from conceptseg.inference.router import Route
 from conceptseg.protocol import Response
 
@@ -75,7 +75,9 @@ class SegmentationResult:
         pixels[edge] = _TINT
         picture = Image.fromarray(pixels.astype(np.uint8))
         if self.box is not None:
-            ImageDraw.Draw(picture).rectangle(self.box, outline=_BOX_COLOUR, width=max(1, image.width // 200))
+            x1, y1, x2, y2 = round_box(self.box)
+            inside = (x1, y1, x2 - 1, y2 - 1)  # Pillow's last row and column belong to the rectangle
+            ImageDraw.Draw(picture).rectangle(inside, outline=_BOX_COLOUR, width=max(1, image.width // 200))
         return picture
 
     def mask_image(self) -> Image.Image:
