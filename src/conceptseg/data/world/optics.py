@@ -90,7 +90,7 @@ def _vessel_frame(
     return away / half, down, half * side
 
 
-def _shine(rng: np.random.Generator, across: Float[np.ndarray, n], down: Float[np.ndarray, n]) -> np.ndarray:
+def _shine(rng: np.random.Generator, across: Float[np.ndarray, " n"], down: Float[np.ndarray, " n"]) -> np.ndarray:
     """Highlights, 0..1: two upright streaks, a bright rim and a bright lip and foot."""
     left = between(rng, -0.7, -0.45)
     streak = 0.75 * np.exp(-(((across - left) / 0.07) ** 2)) * (np.abs(down + 0.1) < between(rng, 0.5, 0.75))
