@@ -66,7 +66,7 @@ def _document(body: str, model: str) -> str:
 
 
 def _article(episode: Episode, folder: Path) -> str:
-    sample, slug = episode.sample, re.sub(r"\W+", "-", episode.sample.id).strip("-")
+    sample, slug = episode.sample, _slug(episode.sample.id)
     shown = [("image", episode.loaded.image), ("mask", episode.result.overlay()), ("truth", episode.draw_truth())]
     mosaic = episode.draw_mosaic()
     if mosaic is not None:
@@ -84,12 +84,17 @@ def _article(episode: Episode, folder: Path) -> str:
 
 
 def _figure(caption: str, picture: Image.Image, slug: str, folder: Path) -> str:
-    name = f"pictures/{slug}.{caption.split()[0]}{''.join(caption.split()[1:2]) if caption[-1].isdigit() else ''}.jpg"
+    name = f"pictures/{slug}.{_slug(caption)}.jpg"
     with replacing(folder / name) as fresh:
         picture.save(fresh, quality=90)
     return (
         f'<figure><img src="{escape(name)}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
     )
+
+
+def _slug(text: str) -> str:
+    """A text as a part of a file name."""
+    return re.sub(r"\W+", "-", text).strip("-")
 
 
 def _facts(episode: Episode) -> Iterable[tuple[str, str]]:
