@@ -23,6 +23,15 @@ from conceptseg.metrics import score
 from conceptseg.taxonomy import LEAF_TASKS, level_of
 
 _BATCH = 16
+_TRAINED = (
+    "living",
+    "artifact",
+    "saliency",
+    "camouflage",
+    "industrial_anomaly",
+    "common_consistency",
+    "static_difference",
+)
 
 
 def measure(segmenter: ConceptSegmenter, samples: Sequence[ConceptSample], route: str) -> list[dict[str, Any]]:
@@ -64,6 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[101, 102])
     parser.add_argument("--count", type=int, default=100, help="episodes a task and seed")
     parser.add_argument("--routes", nargs="+", default=["direct", "reason"])
+    parser.add_argument("--trained", nargs="+", default=list(_TRAINED), help="tasks the checkpoint was trained on")
     parser.add_argument("--out", type=Path, help="write all numbers here (JSON)")
     options = parser.parse_args()
     segmenter = ConceptSegmenter.from_pretrained(options.model)
@@ -76,7 +86,8 @@ def main() -> None:
         samples = [world.sample(task, index) for world in worlds for index in range(options.count)]
         for route in options.routes:
             rows = measure(segmenter, samples, route)
-            line = {"task": task, "level": level_of(task).value, "route": route, "n": len(rows)}
+            line = {"task": task, "level": level_of(task).value, "trained": task in options.trained, "route": route}
+            line["n"] = len(rows)
             line |= {key: _mean(rows, key) for key in keys}
             table.append(line)
             cells = ["–" if line[key] is None else f"{line[key]:.3f}" for key in keys]

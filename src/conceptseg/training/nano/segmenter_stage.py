@@ -29,7 +29,7 @@ from conceptseg.training.nano.dense import UNKNOWN, CellTargets, cell_loss, labe
 __all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner"]
 
 PROMPTS_PER_IMAGE = 3
-_SCENE_SHARE = 0.6
+_SCENE_SHARE = 0.5
 _PRESENCE_WEIGHT = 0.3
 _CELL_WEIGHT = 0.5
 
@@ -77,7 +77,9 @@ class SegmenterData(Dataset[SegmenterItem]):
         if rng.random() < 0.5:
             asked.append((_region(scene.mask_of(thing.name), rng) + f" {thing.name}", scene.mask_of(thing.name)))
         else:
-            asked.append((_region(thing.mask, rng) + rng.choice(["", " object"]), thing.mask))
+            asked.append(
+                (_region(thing.mask, rng) + rng.choice(["", " object", f" {self._absent(names, rng)}"]), thing.mask)
+            )
         things = [(1 + self.world.names.index(thing.name), thing.mask) for thing in scene.objects]
         return _item(scene.image, asked, label_cells(things, self.side))
 
@@ -85,12 +87,19 @@ class SegmenterData(Dataset[SegmenterItem]):
         image, mask = np.asarray(sample.image), np.asarray(sample.mask)
         answer = sample.answer or sample.concept
         is_named = answer in self.world.names
-        asked: list[_Question] = [(f"{_region(mask, rng)} {answer}", mask)]
+        asked: list[_Question] = [(f"{_region(mask, rng)} {self._said_of(sample, rng)}", mask)]
         asked.append((_region(mask, rng), mask) if sample.level != "CR" else asked[0])
         unknown = sample.concept if sample.level != "CI" and rng.random() < 0.6 else self._absent([answer], rng)
         asked.append((answer, mask) if is_named and sample.level == "CI" else (unknown, None))
         target = [(1 + self.world.names.index(answer), mask)] if is_named else []
         return _item(image, asked, label_cells(target, self.side, elsewhere=UNKNOWN))
+
+    def _said_of(self, sample: ConceptSample, rng: np.random.Generator) -> str:
+        """The answer, or what an MLLM that errs would say in its place: where a name is not in its region, the region
+        decides."""
+        answer = sample.answer or sample.concept
+        slips = [answer, answer, sample.concept, self._absent([answer], rng)]
+        return answer if sample.level == "CR" else slips[int(rng.integers(len(slips)))]
 
     def _absent(self, present: Sequence[str], rng: np.random.Generator) -> str:
         names = [name for name in self.world.names if name not in present]
