@@ -175,6 +175,8 @@ class Reasoner(nn.Module):
             pad_token_id=self.pad_token_id,
             return_dict_in_generate=True,
             use_cache=True,
+            # Named, because a checkpoint's own 1.05 (Qwen2.5-VL) would punish coordinates that occur twice.
+            repetition_penalty=1.0,
             **(chance if temperature > 0 else {"do_sample": False}),
         )
 

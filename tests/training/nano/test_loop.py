@@ -36,6 +36,8 @@ def test_a_stage_learns_logs_and_ends_with_its_budget(tmp_path):
     assert float(rows[-1]["loss"]) < 0.1 * float(rows[0]["loss"])
     assert int(rows[-1]["samples"]) == 4 * len(rows)
     assert ends == [1]
+    assert run_stage(stage(0.01), module, batches, loss, tmp_path, finished=lambda: ends.append(2))
+    assert ends == [1]  # a finished stage stays as it is: later stages may have built on it
 
 
 def test_an_interrupted_stage_goes_on_where_it_was(tmp_path):

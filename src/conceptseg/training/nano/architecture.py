@@ -129,7 +129,6 @@ def _build_reasoner(tokenizer: PreTrainedTokenizerFast) -> Reasoner:
         vision_end_token_id=token("<|vision_end|>"),
         video_token_id=len(tokenizer),
         tie_word_embeddings=True,
-        initializer_range=_spread(_LM_WIDTH),
     )  # fmt: skip
     mllm = Qwen2_5_VLForConditionalGeneration(config)
     _smooth_numbers(cast(Tensor, mllm.get_input_embeddings().weight), tokenizer)

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from conceptseg.errors import TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.translation import ConceptTranslation
@@ -54,39 +55,46 @@ def imitate_regions(model: ConceptSegModel, data: EpisodeData, *, minutes: float
 
     Returns:
         The mean squared error, as a share of the regions' variance, over the last steps.
+
+    Raises:
+        TrainingError: the model has no concept translation.
     """
+    if model.translation is None:
+        raise TrainingError(f"Model {model.config.name!r} has no concept translation to train.")
+    queries = model.translation.config.num_queries
     begin = time.monotonic()
     pairs: list[_Pair] = []
-    while time.monotonic() - begin < 60 * minutes * _COLLECTING_SHARE:
+    while not pairs or time.monotonic() - begin < 60 * minutes * _COLLECTING_SHARE:
         episodes = [data[first + len(pairs) + k] for k in range(_BATCH)]
-        pairs += _collect(model, episodes, own=bool(len(pairs) // _BATCH % 2))
+        pairs += _collect(model, episodes, queries, own=bool(len(pairs) // _BATCH % 2))
     _log.info("imitation: %d responses", len(pairs))
     return _regress(model.translation, pairs, until_s=begin + 60 * minutes)
 
 
 @torch.no_grad()
-def _collect(model: ConceptSegModel, episodes: Sequence[Episode], *, own: bool) -> list[_Pair]:
+def _collect(model: ConceptSegModel, episodes: Sequence[Episode], queries: int, *, own: bool) -> list[_Pair]:
     prompts = [episode.prompt for episode in episodes]
     if own:
         spoken = model.reason(prompts)
     else:
         spoken = model.reasoner.hidden_states_of(prompts, [episode.response for episode in episodes])
-    regions = _regions(model, spoken, episodes)
+    regions = _regions(model, spoken, episodes)[:, 2 : 2 + queries]
     return [
         _Pair(states[mask].float(), region)
         for states, mask, region in zip(spoken.hidden_states, spoken.mask, regions, strict=True)
     ]
 
 
-def _regions(model: ConceptSegModel, spoken: Generation, episodes: Sequence[Episode]) -> Float[Tensor, "b q prompt"]:
-    """Text embeddings of each response's box and answer: the tokens from the first coordinate to the bracket."""
+def _regions(
+    model: ConceptSegModel, spoken: Generation, episodes: Sequence[Episode]
+) -> Float[Tensor, "batch words prompt"]:
+    """Embeddings of each response's box and answer as a text; the coordinates begin at its third token."""
     texts = []
     for text, episode in zip(spoken.texts, episodes, strict=True):
         response = parse_response(text)
         box = response.box or (0.0, 0.0, 1.0, 1.0)
         texts.append(f"{format_box(box)} {response.answer or episode.sample.concept}")
-    queries = model.translation.config.num_queries
-    return model.segmenter.embed_text(texts).embeds[:, 2 : 2 + queries]
+    return model.segmenter.embed_text(texts).embeds
 
 
 def _regress(translation: ConceptTranslation, pairs: Sequence[_Pair], *, until_s: float) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from conceptseg.errors import TrainingError
 
-__all__ = ["StageConfig", "pick_device", "run_stage"]
+__all__ = ["StageConfig", "run_stage"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +50,6 @@ class _Progress:
 
     def share(self, minutes: float) -> float:
         return min(1.0, self.seconds / (60 * minutes))
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """CUDA when there is one, else the CPU; or the device named."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def run_stage(
@@ -89,6 +82,8 @@ def run_stage(
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(config, module)
     progress = _restore(config, module, optimizer, folder)
+    if progress.share(config.minutes) >= 1:
+        return True  # its weights are kept already, and later stages may have built on them
     last_saved = last = time.monotonic()
     device_type = next(module.parameters()).device.type
     stream: Iterator[Any] = iter(batches(progress.step))

@@ -82,8 +82,7 @@ def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> E
     used = loaded.references[:references]
     mosaic = None
     if used:
-        boxes = [reference.box for reference in used]
-        mosaic = build_mosaic([r.image for r in used], boxes, canvas_px=data.frame_px)
+        mosaic = build_mosaic([r.image for r in used], [r.box for r in used], canvas_px=data.frame_px)
     prompt = data.build_prompt(sample.concept, loaded.image, mosaic)
     frame_hw = (data.frame_px, data.frame_px)
     box = box_from_mask(mask)
@@ -181,9 +180,13 @@ class EpisodeLearner(nn.Module):
         guess = self.coverage_head(seen).float()
         coverage_loss = F.binary_cross_entropy_with_logits(guess, truth, weight=1 + 4 * truth)
         held = truth.mean(dim=1) > 0.1
-        off = self.extent_head(seen).float()[held] - boxes[held]
-        extent_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05)
-        numbers = {"coverage": float(coverage_loss.detach()), "extent_off": float(off.detach().abs().mean())}
+        places = self.extent_head(seen).float()
+        off = places[held] - boxes[held]
+        extent_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if held.any() else places.sum() * 0
+        numbers = {
+            "coverage": float(coverage_loss.detach()),
+            "extent_off": float(off.detach().abs().sum()) / max(1, off.numel()),
+        }
         return 2.0 * coverage_loss + 4.0 * extent_loss, numbers
 
     def _box_loss(self, states: Tensor, input_ids: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, float]:

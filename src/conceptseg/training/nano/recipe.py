@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from conceptseg.data.world import ConceptWorld, vocabulary_texts
 from conceptseg.errors import ConfigError, TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.models.loading import pick_device
 from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
 from conceptseg.training.nano.imitation import imitate_regions
-from conceptseg.training.nano.loop import StageConfig, pick_device, run_stage
+from conceptseg.training.nano.loop import StageConfig, run_stage
 from conceptseg.training.nano.reasoner_stage import (
     EpisodeData,
     EpisodeLearner,
