@@ -13,8 +13,8 @@ from PIL import Image
 
 from conceptseg.data import ConceptSample, write_samples
 from conceptseg.errors import InputError, ResourceError
-from conceptseg.evaluation.records import RowWriter, read_rows
-from conceptseg.evaluation.runner import evaluate, mask_path
+from conceptseg.evaluation.records import RowWriter, mask_path, read_rows
+from conceptseg.evaluation.runner import evaluate
 from conceptseg.evaluation.runs import load_run
 from conceptseg.evaluation.settings import EvaluationConfig, Shard
 from tests.evaluation.fakes import BROKEN, FakeSegmenter, write_set

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from conceptseg.errors import InputError
 from conceptseg.files import replacing
 
-__all__ = ["CONFIG_FILE", "RowWriter", "read_config", "read_rows", "write_config"]
+__all__ = ["CONFIG_FILE", "RowWriter", "mask_path", "read_config", "read_rows", "write_config"]
 
 CONFIG_FILE = "run.json"
 """What was asked, of what checkpoint, by which versions."""
@@ -78,6 +79,11 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
             if key not in rows or row.get("error") is None or rows[key].get("error") is not None:
                 rows[key] = row
     return sorted(rows.values(), key=lambda row: (row["data"], row["index"]))
+
+
+def mask_path(folder: Path, row: Mapping[str, Any]) -> Path:
+    """Where the prediction of a row lies, if predictions were kept: a PNG of one bit a pixel."""
+    return folder / "masks" / re.sub(r"[^\w.-]+", "_", row["data"]) / f"{row['index']:06d}.png"
 
 
 def write_config(folder: Path, record: Mapping[str, Any]) -> None:

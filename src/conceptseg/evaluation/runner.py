@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,17 +28,14 @@ from conceptseg.errors import (
 )
 from conceptseg.evaluation.baselines import Method, get_method
 from conceptseg.evaluation.provenance import describe_checkpoint, describe_software
-from conceptseg.evaluation.records import RowWriter, read_config, read_rows, write_config
+from conceptseg.evaluation.records import RowWriter, mask_path, read_config, read_rows, write_config
 from conceptseg.evaluation.rows import answered_row, error_row
 from conceptseg.evaluation.settings import EvaluationConfig, Shard
 from conceptseg.evaluation.sources import DataSource, open_sources
 from conceptseg.files import replacing
 from conceptseg.inference import ConceptSegmenter, Query, RouteChoice, SegmentationResult
 
-__all__ = ["MASKS_FOLDER", "Progress", "evaluate", "mask_path"]
-
-MASKS_FOLDER = "masks"
-"""Where a run keeps its predictions, for the gallery."""
+__all__ = ["Progress", "evaluate"]
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of questions that this process has done, and has to do."""
@@ -97,11 +93,6 @@ def evaluate(
                 finished += len(batch.wanted)
                 progress(finished, total)
     return read_rows(out)
-
-
-def mask_path(out: Path, row: dict[str, Any]) -> Path:
-    """Where a row's prediction lies."""
-    return out / MASKS_FOLDER / re.sub(r"[^\w.-]+", "_", row["data"]) / f"{row['index']:06d}.png"
 
 
 def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], shard: Shard) -> None:

@@ -14,8 +14,7 @@ from conceptseg.metrics import Accumulator
 
 __all__ = ["Run", "load_run"]
 
-KEYS = ("data", "task", "group")
-"""The labels that a run's rows can be split by."""
+_KEYS = ("data", "task", "concept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +62,8 @@ class Run:
         return "-".join(str(value)[:6] for value in self.checkpoint.get("sha256", {}).values()) or "unknown"
 
     def accumulate(self, rows: Iterable[Mapping[str, Any]] | None = None) -> Accumulator:
-        """The scores of all rows, or of some."""
-        accumulator = Accumulator(KEYS)
+        """The scores of all rows, or of some, to be split by data, task, level, group of tasks, or concept."""
+        accumulator = Accumulator(_KEYS)
         for row in self.rows if rows is None else rows:
             accumulator.add(row)
         return accumulator
@@ -75,7 +74,7 @@ def load_run(folder: str | Path, label: str | None = None) -> Run:
 
     Args:
         folder: as `evaluate` left it, finished or not.
-        label: what to call it; by default its variant, else method and model.
+        label: what to call it; by default its variant, else method, model, and what else is not as usual.
 
     Raises:
         InputError: there is no run, or nothing in it.
@@ -88,5 +87,18 @@ def load_run(folder: str | Path, label: str | None = None) -> Run:
     rows = read_rows(folder)
     if not rows:
         raise InputError(f"{folder} has no rows yet.")
-    name = label or config.variant or f"{config.method} ({config.model})"
-    return Run(folder, name, config, record["checkpoint"], record["software"], record["questions"], rows)
+    return Run(
+        folder,
+        label or config.variant or _describe(config),
+        config,
+        record["checkpoint"],
+        record["software"],
+        record["questions"],
+        rows,
+    )
+
+
+def _describe(config: EvaluationConfig) -> str:
+    unusual = {"route": config.route != "auto", "references": config.references is not None, "seed": config.seed != 0}
+    parts = [f"{name} {getattr(config, name)}" for name, told in unusual.items() if told]
+    return ", ".join([f"{config.method} ({config.model})", *parts])

@@ -17,7 +17,8 @@ __all__ = ["Cell", "Column", "Origin", "Row", "Table"]
 Cell = float | str | None
 """A number in the unit of the table, words, or nothing known."""
 
-_LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "β": r"$\beta$", "ω": r"$\omega$"})
+_MATHS = {"F_β^ω": r"$F_\beta^\omega$", "S_m": "$S_m$"}
+_LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "^": r"\textasciicircum{}"})
 
 
 class Origin(str, Enum):
@@ -145,4 +146,4 @@ def _mark(row: Row, notes: Mapping[str, int]) -> str:
 
 
 def _tex(text: str) -> str:
-    return text.replace("\\", "/").translate(_LATEX)
+    return _MATHS.get(text) or text.replace("\\", "/").translate(_LATEX)

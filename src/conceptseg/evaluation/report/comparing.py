@@ -99,5 +99,3 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, Mapping):
         return tuple((name, _frozen(inner)) for name, inner in sorted(value.items()))
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
-
-

@@ -20,7 +20,7 @@ def table_2(runs: Sequence[Run]) -> Table:
     for run in runs:
         parts = run.accumulate(row for row in run.rows if row["data"].startswith("cityscapes/"))
         if len(parts):
-            of_class = {name: part.ciou() for name, part in parts.by("group").items()}
+            of_class = {name: part.ciou() for name, part in parts.by("concept").items()}
             known = [per_cent(of_class.get(name)) for name in printed["columns"][:-1]]
             whole = [value for value in known if value is not None]
             cells: list[Cell] = [*known, fmean(whole) if len(whole) == len(known) else None]
@@ -44,4 +44,3 @@ def table_3(runs: Sequence[Run]) -> Table:
     columns = [Column(names[metric], f"ReasonSeg-{split}") for split, metric in printed["columns"]]
     remark = "Published methods differ in what they do with ignored pixels: LISA leaves them out, others count them."
     return Table("table_03", printed["title"], columns, rows, [remark])
-

@@ -32,7 +32,7 @@ def table_10(runs: Sequence[Run]) -> Table:
     printed = paper_table(10)
     rows = [paper_row(_words(row["task"]), _with_gains(row["values"]), "ConceptSeg-R1-3B") for row in printed["rows"]]
     for family in families([run for run in runs if run.config.method == "conceptseg"], "route", "variant"):
-        by_route = {run.config.route: run for run in family}
+        by_route: dict[str, Run] = {run.config.route: run for run in family}
         if "auto" in by_route and len(by_route) > 1:
             section = f"{by_route['auto'].label} (ours)"
             tasks = [task for task in LEAF_TASKS if any(row["task"] == task for row in by_route["auto"].rows)]
@@ -61,17 +61,16 @@ def table_11(runs: Sequence[Run]) -> Table:
                 cells = [f"{fmean(values):.2f}±{stdev(values):.2f}" for values in of_metric]
                 rows.append(our_row(family[0], cells, label=f"{family[0].label}, {level}, {len(family)} draws"))
     columns = [Column(METRICS[metric].title) for metric in PRINTED_METRICS]
-    remark = "Ours: other --seed, all else equal; references that belong to a question (CR) stay. Deviations over n - 1."
+    remark = (
+        "Ours: other --seed, all else equal; references that belong to a question (CR) stay. Deviations over n - 1."
+    )
     return Table("table_11", printed["title"], columns, rows, [remark])
 
 
 def table_12(runs: Sequence[Run]) -> Table:
     """One reference against four, level by level."""
     printed = paper_table(12)
-    rows = [
-        paper_row(f"ConceptSeg-R1-3B, {row['references']}", row["values"], row["level"])
-        for row in printed["rows"]
-    ]
+    rows = [paper_row(f"ConceptSeg-R1-3B, {row['references']}", row["values"], row["level"]) for row in printed["rows"]]
     for family in families(runs, "references", "variant"):
         counts = {_shown(run): run for run in family}
         if len(counts) < 2:

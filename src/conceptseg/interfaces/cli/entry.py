@@ -29,6 +29,7 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "models": "what is known of a checkpoint",
         "train": "warm up the concept translation, or train with Meta-GRPO",
         "evaluate": "measure a method on benchmarks",
+        "report": "the paper's tables from what was measured",
         "data": "turn images and masks into samples",
         "doctor": "what this machine has and lacks",
     }

@@ -1,0 +1,267 @@
+"""The paper's tables from runs, and the published numbers themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from conceptseg.errors import InputError
+from conceptseg.evaluation.records import RowWriter, write_config
+from conceptseg.evaluation.report import PAPER_TABLES, write_report
+from conceptseg.evaluation.report.external import table_2, table_3
+from conceptseg.evaluation.report.gallery import choose_rows
+from conceptseg.evaluation.report.methods import table_1, table_4, table_8, table_9
+from conceptseg.evaluation.report.paper import paper_table
+from conceptseg.evaluation.report.robustness import figure_7, table_10, table_11, table_12
+from conceptseg.evaluation.runner import evaluate
+from conceptseg.evaluation.runs import Run, load_run
+from conceptseg.evaluation.settings import EvaluationConfig
+from conceptseg.evaluation.tables import Origin, Table
+from conceptseg.taxonomy import GROUPS, LEAF_TASKS, level_of
+from tests.evaluation.fakes import FakeSegmenter, write_set
+
+SLIPS = {  # the paper's means that are not the means of its own numbers
+    ("SAM3-Agent-3B", "miou", "CD"),
+    ("SAM3-Agent-7B", "ber", "CD"),
+    ("SAM3-Agent-7B", "sm", "CD"),
+    ("ConceptSeg-R1-7B", "ber", "CR"),
+}
+
+
+def of_table_8() -> dict[tuple[str, str], dict[str, float | None]]:
+    table = paper_table(8)
+    return {
+        (row["method"], row["metric"]): dict(zip(table["columns"], row["values"], strict=True)) for row in table["rows"]
+    }
+
+
+def test_published_means_of_levels_are_those_of_their_tasks():
+    for (method, metric), values in of_table_8().items():
+        for level in ("CI", "CD", "CR"):
+            tasks = [task for task in LEAF_TASKS if level_of(task).value == level]
+            known = [value for task in tasks if (value := values[task]) is not None]
+            if (method, metric, level) not in SLIPS and known:
+                assert fmean(known) == pytest.approx(values[level], abs=0.011), (method, metric, level)
+
+
+def test_published_table_1_follows_from_table_8():
+    details = of_table_8()
+    for row in paper_table(1)["rows"]:
+        for (group, metric), value in zip(paper_table(1)["columns"], row["values"], strict=True):
+            if group != "Mean" and value is not None:
+                tasks = [details[row["method"], metric][task] for task in GROUPS[group]]
+                assert fmean(tasks) == pytest.approx(value, abs=0.06), (row["method"], group, metric)
+
+
+def test_published_tables_agree_with_each_other():
+    details = of_table_8()
+    for row in paper_table(10)["rows"]:
+        _, wfm_direct, _, wfm_auto, miou_direct, _, miou_auto = row["values"]
+        ours, sam = "ConceptSeg-R1-3B", "SAM 3"
+        assert (wfm_auto, miou_auto) == (details[ours, "wfm"][row["task"]], details[ours, "miou"][row["task"]])
+        assert (wfm_direct, miou_direct) == (details[sam, "wfm"][row["task"]], details[sam, "miou"][row["task"]])
+    best = paper_table(9)["rows"][-1]["values"]
+    for (level, metric), value in zip(paper_table(9)["columns"], best, strict=True):
+        assert value == details["ConceptSeg-R1-3B", metric][level]
+    for row in paper_table(2)["rows"]:
+        assert fmean(row["values"][:-1]) == pytest.approx(row["values"][-1], abs=0.05)
+    last = {row["method"]: row["values"] for row in paper_table(4)["rows"]}
+    assert last["+ Meta-GRPO"] == last["ConceptSeg-R1"] == last["Two-stage (SFT + RL)"]
+    assert last["SAM 3"] == paper_table(1)["rows"][0]["values"]
+
+
+def score_row(data: str, index: int, task: str, value: float, **more: Any) -> dict[str, Any]:
+    """A row whose six scores are all `value`, with a union of 100 pixels."""
+    scores = dict.fromkeys(("mae", "ber", "wfm", "sm", "miou", "iou", "mdice"), value)
+    labels = {"data": data, "index": index, "id": f"{data}/{index}", "task": task, "group": None, "concept": "moth"}
+    spoken = dict.fromkeys(("route", "response", "rule", "answer", "true_rule", "true_answer", "check_iou", "box_iou"))
+    return {**labels, **scores, "intersection": round(100 * value), "union": 100, **spoken, "error": None, **more}
+
+
+def make_run(folder: Path, rows: list[dict[str, Any]], tokens: int = 8, **config: Any) -> Run:
+    settings = EvaluationConfig.of({"data": ("set",)} | config)
+    checkpoint = {"name": "nano", "concept_tokens": tokens, "sha256": {"home": "feedbeef"}}
+    record = {"config": settings.model_dump(mode="json"), "checkpoint": checkpoint, "software": {"commit": "c0ffee"}}
+    write_config(folder, record | {"questions": {"set": len(rows)}})
+    with RowWriter(folder) as writer:
+        writer.write(rows)
+    return load_run(folder)
+
+
+def ours(table: Table) -> list[Any]:
+    return [row for row in table.rows if row.origin is Origin.OURS]
+
+
+@pytest.fixture
+def everything(tmp_path) -> Run:
+    """A run over all twenty tasks; task number t scores t per cent on two pictures, one above and one below."""
+    rows = [
+        score_row("set", 2 * number + side, task, (number + 1 + (side - 0.5)) / 100, route="direct")
+        for number, task in enumerate(LEAF_TASKS)
+        for side in (0, 1)
+    ]
+    return make_run(tmp_path / "everything", rows)
+
+
+def test_table_1_averages_tasks_then_groups(everything):
+    (row,) = ours(table_1([everything]))
+    miou = row.cells[1::2]
+    expected = [2.5, 5.5, 7, 8, 9, 11, 14, 16.5, 18, 19.5]
+    assert miou == pytest.approx([*expected, fmean(expected)])
+    assert "40 questions" in row.note and "protocol native" in row.note and "feedbe" in row.note
+
+
+def test_a_mean_is_not_given_over_some_of_the_groups(tmp_path):
+    run = make_run(tmp_path / "run", [score_row("set", 0, "saliency", 0.5)])
+    (row,) = ours(table_1([run]))
+    assert row.cells[6:8] == [50.0, 50.0] and row.cells[-2:] == [None, None]
+    assert ours(table_1([make_run(tmp_path / "other", [score_row("set", 0, "reasoning", 0.5)])])) == []
+
+
+def test_table_8_has_six_lines_a_run_and_means_of_levels(everything):
+    rows = ours(table_8([everything]))
+    assert [row.label for row in rows] == ["MAE", "BER", "F_β^ω", "S_m", "mIoU", "mDice"]
+    table = table_8([everything])
+    cells = dict(zip([column.title for column in table.columns], rows[4].cells, strict=True))
+    assert cells["living"] == pytest.approx(1) and cells["cross frame"] == pytest.approx(20)
+    assert (
+        cells["CI"] == pytest.approx(2.5) and cells["CD"] == pytest.approx(8.5) and cells["CR"] == pytest.approx(16.5)
+    )
+
+
+def test_variants_go_to_the_ablations_alone(everything, tmp_path):
+    variant = make_run(tmp_path / "v", [score_row("set", 0, "saliency", 0.5)], variant="without_meta_reward")
+    reward = make_run(tmp_path / "r", [score_row("set", 0, "saliency", 0.5)], variant="without_mask_reward")
+    runs = [everything, variant, reward]
+    assert len(ours(table_1(runs))) == 1 and len(ours(table_8(runs))) == 6
+    (row,) = ours(table_4(runs))
+    assert row.label == "w/o Meta Reward" and row.section.startswith("(b)") and row.cells[6] == 50.0
+    sections = [row.section for row in table_4(runs).rows]
+    assert sections == sorted(sections)  # ours stands in its block
+    (row,) = ours(table_9(runs))
+    assert row.label == "w/o mask" and row.cells[:6] == [None] * 6 and row.cells[6:12] == [50.0] * 6
+
+
+def test_table_2_is_over_the_data_set_and_by_class(tmp_path):
+    rows = [
+        score_row("cityscapes/val", 0, "urban_scene", 0.5, concept="road"),
+        score_row("cityscapes/val", 1, "urban_scene", 0.0, concept="road", intersection=0, union=300),
+        score_row("cityscapes/val", 2, "urban_scene", 0.25, concept="sky"),
+    ]
+    (row,) = ours(table_2([make_run(tmp_path / "run", rows, overlaps="resolved")]))
+    assert row.cells[0] == pytest.approx(100 * 50 / 400) and row.cells[10] == pytest.approx(25.0)
+    assert row.cells[-1] is None and row.label.endswith("overlaps resolved")
+
+
+def test_table_3_takes_the_splits_apart(tmp_path):
+    rows = [
+        score_row("reasonseg/val", 0, "reasoning", 0.5),
+        score_row("reasonseg/val", 1, "reasoning", 0.0, intersection=0, union=300),
+    ]
+    (row,) = ours(table_3([make_run(tmp_path / "run", rows)]))
+    assert row.cells[:2] == pytest.approx([25.0, 12.5], abs=1e-4) and row.cells[2:] == [None, None]
+
+
+def test_table_10_needs_one_model_run_several_ways(tmp_path):
+    rows = {
+        "direct": [score_row("set", n, "shadow", 0.6, route="direct") for n in range(4)],
+        "reason": [score_row("set", n, "shadow", 0.2, route="reasoned") for n in range(4)],
+        "auto": [score_row("set", n, "shadow", 0.5, route="direct" if n else "reasoned") for n in range(4)],
+    }
+    runs = [make_run(tmp_path / route, rows[route], route=route) for route in rows]
+    (row,) = ours(table_10(runs))
+    assert row.label == "shadow"
+    assert row.cells == pytest.approx([75.0, 60.0, 20.0, 50.0, 30.0, 60.0, 20.0, 50.0, 30.0])
+    assert ours(table_10([runs[2]])) == []  # one way alone compares with nothing
+    other = make_run(tmp_path / "other", rows["reason"], route="reason", tokens=4)
+    assert ours(table_10([runs[2], other])) == []  # nor does another checkpoint
+    (row,) = ours(table_10(runs[1:]))
+    assert row.cells[1] is None and row.cells[4] == pytest.approx(30.0)
+
+
+def test_table_11_is_over_draws_of_references(tmp_path):
+    runs = [
+        make_run(tmp_path / str(seed), [score_row("set", 0, "shadow", 0.50 + 0.01 * seed)], seed=seed)
+        for seed in (0, 1, 2)
+    ]
+    (row,) = ours(table_11(runs))
+    assert row.cells[4] == "51.00±1.00" and row.label.endswith("CD, 3 draws")
+    assert ours(table_11(runs[:1])) == []
+
+
+def test_table_12_sets_one_reference_against_four(tmp_path):
+    rows = [score_row("set", 0, "shadow", 0.5), score_row("set", 1, "cross_view", 0.4)]
+    runs = [make_run(tmp_path / "one", rows, references=1), make_run(tmp_path / "four", rows)]
+    found = ours(table_12(runs))
+    assert [(row.section, row.label.rsplit(", ", 1)[1]) for row in found] == [
+        ("CD", "1×1"),
+        ("CD", "2×2"),
+        ("CR", "1×1 (CR: default)"),
+        ("CR", "2×2 (CR: default)"),
+    ]
+
+
+def test_figure_7_is_ordered_by_the_number_of_tokens(tmp_path):
+    runs = [make_run(tmp_path / str(n), [score_row("set", 0, "shadow", n / 100)], tokens=n) for n in (8, 1, 32)]
+    assert [row.cells[0] for row in figure_7(runs).rows] == [1, 8, 32]
+    assert figure_7(runs).rows[1].cells[2] == pytest.approx(8.0)
+
+
+def test_no_row_mixes_published_numbers_with_ours(everything):
+    for make in PAPER_TABLES:
+        for row in make([everything]).rows:
+            assert row.note and ("arXiv" in row.note) == (row.origin is Origin.PAPER)
+            assert len(row.cells) == len(make([]).columns)
+
+
+def test_rows_to_show_are_the_ends_and_a_fixed_draw():
+    rows = [score_row("set", n, "shadow", n / 10) for n in range(10)]
+    rows.append(score_row("set", 10, "shadow", 0.0, error="no picture"))
+    chosen = choose_rows(rows, 3)
+    assert [row["iou"] for row in chosen["worst"]] == [0.0, 0.1, 0.2]
+    assert [row["iou"] for row in chosen["best"]] == [0.9, 0.8, 0.7]
+    assert chosen["random"] == choose_rows(rows, 3)["random"] and len(chosen["random"]) == 3
+
+
+@pytest.fixture
+def measured(fake_method, tmp_path) -> Run:
+    folder = write_set(tmp_path / "moths", 5, task="shadow")
+    config = EvaluationConfig.of({"data": (str(folder),), "method": "fake"})
+    evaluate(config, tmp_path / "run", FakeSegmenter)
+    return load_run(tmp_path / "run")
+
+
+def test_a_report_holds_every_table_in_every_form(measured, tmp_path):
+    report = write_report([measured, measured], tmp_path / "report")
+    text = report.page.read_text()
+    assert report.left_out == ()
+    for number in (1, 2, 3, 4, 8, 9, 10, 11, 12):
+        assert f"## Table {number}:" in text
+        for form in ("csv", "tex"):
+            kind = {"csv": "csv", "tex": "latex"}[form]
+            assert (tmp_path / f"report/{kind}/table_{number:02d}.{form}").stat().st_size > 100
+    assert "## Figure 7" in text and "fake (nano) [run]" in text and "by set and task" in text
+    assert (tmp_path / "report/figures/table_01.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report/gallery/run.html").read_text()
+    assert page.count("<article>") == 15 and page.count("data:image/jpeg") == 15 * 4
+    assert "<h2>worst</h2>" in page and "moths/004" in page
+
+
+def test_what_cannot_be_drawn_is_said_and_the_tables_are_there(measured, tmp_path):
+    (tmp_path / "moths/samples.jsonl").unlink()
+    report = write_report([measured], tmp_path / "report")
+    assert len(report.left_out) == 1 and report.left_out[0].startswith("gallery of fake (nano): --data")
+    assert report.page.is_file()
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"is no evaluation run: it has no run\.json"):
+        load_run(tmp_path)
+    with pytest.raises(InputError, match="A report needs at least one run"):
+        write_report([], tmp_path)
+    write_config(tmp_path, {"config": {"data": ["x"]}, "checkpoint": {}, "software": {}, "questions": {"x": 1}})
+    with pytest.raises(InputError, match="has no rows yet"):
+        load_run(tmp_path)
