@@ -112,7 +112,7 @@ def test_weights_that_learn_alone_are_float32():
     assert full.reference == 4 * mllm
     assert master.reference == 2 * mllm
     assert master.optimizer - full.optimizer == pytest.approx((12 - 8) * mllm, rel=1e-6)
-    assert lora.weights < full.weights / 1.9 and lora.reference == 0
+    assert lora.weights < full.weights / 1.8 and lora.reference == 0
 
 
 def test_sharding_divides_what_it_says():
