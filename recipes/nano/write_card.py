@@ -24,8 +24,8 @@ pipeline_tag: image-segmentation
 # nano
 
 The checkpoint that comes with `conceptseg`: Qwen2.5-VL and SAM 3 (transformers' classes) at laptop size, 14 M
-parameters, half precision. It is there to try every command, to test every path and to look at the paper's mechanism in small; it
-knows a synthetic world and is no substitute for the full-size models on photographs.
+parameters, half precision. It is there to try every command, to test every path and to look at the paper's
+mechanism in small; it knows a synthetic world and is no substitute for the full-size models on photographs.
 
 ## Scores
 
@@ -37,8 +37,8 @@ ConceptWorld, split `{split}`, seeds {seeds} (never seen in training), {count} e
 
 `direct` is SAM 3-nano alone with the concept's words; `reason` is the whole way. iou is the target's, miou the mean of
 target's and background's; valid is the share of responses in the protocol's strict form; rule and answer are counted
-right when they equal the truth word for word; box_iou compares the response's box with the target's, check_iou its check with
-the withheld reference's.
+right when they equal the truth word for word; box_iou compares the response's box with the target's, check_iou its
+check with the withheld reference's.
 
 ## Data
 
@@ -48,7 +48,8 @@ No photographs. The sprites are Microsoft Fluent Emoji (MIT) as packed by `@lobe
 
 ## Training
 
-From nothing on two CPU cores, by `recipes/nano/cpu.yaml` ([how](../../../../docs/nano.md)):
+From nothing on two CPU cores ([how](../../../../docs/nano.md)). `recipes/nano/cpu.yaml` is the recipe that came of it; this
+checkpoint was made while it was being found, in these runs:
 
 {steps}
 
