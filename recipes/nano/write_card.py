@@ -48,8 +48,8 @@ No photographs. The sprites are Microsoft Fluent Emoji (MIT) as packed by `@lobe
 
 ## Training
 
-From nothing on two CPU cores ([how](../../../../docs/nano.md)). `recipes/nano/cpu.yaml` is the recipe that came of it; this
-checkpoint was made while it was being found, in these runs:
+From nothing on two CPU cores ([how](../../../../docs/nano.md)). `recipes/nano/cpu.yaml` is the recipe that came of it;
+this checkpoint was made while it was being found, in these runs:
 
 {steps}
 

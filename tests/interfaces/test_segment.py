@@ -175,6 +175,17 @@ def test_a_results_folder_belongs_to_one_request(folder, tmp_path, fake, capsys)
     assert {record["concept"] for record in records(out)} == {"shadow"}
 
 
+def test_other_weights_in_the_same_place_are_another_request(folder, tmp_path, fake, capsys):
+    out, model = tmp_path / "out", tmp_path / "model"
+    model.mkdir()
+    (model / "ctm.safetensors").write_bytes(b"first training")
+    main(command(folder, out, "--model", str(model)))
+    (model / "ctm.safetensors").write_bytes(b"other training")
+    capsys.readouterr()
+    assert main(command(folder, out, "--model", str(model))) == 2
+    assert "results of another request (it differs in: weights)" in capsys.readouterr().err
+
+
 def test_references_count_by_what_they_hold_not_by_their_name(folder, tmp_path, fake):
     out = tmp_path / "out"
     reference = tmp_path / "reference.png"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _OUT = Path("conceptseg-out")
+_SAMPLED_BYTES = 1 << 20
 _EPILOG = """\
 DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
 check, box, answer, timings), and request.json. The same command goes on where it was stopped and retries what failed.
@@ -143,18 +144,35 @@ def _results(
 
 def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[str, Any]:
     """All that decides an answer: a results folder holds the answers to one of these."""
-    model = Path(args.model)
+    from conceptseg.models.checkpoints import BUNDLED, bundled_folder
+    from conceptseg.models.hub import hub_settings
+
+    model = bundled_folder() if args.model == BUNDLED else Path(args.model)
     return {
         "concept": args.concept,
         "references": [_describe(reference) for reference in references],
         "model": str(model.resolve()) if model.is_dir() else args.model,
-        "sam": args.sam,
+        "weights": _weights_digest(model) if model.is_dir() else None,
+        "sam": args.sam or hub_settings().sam,
         "dtype": args.dtype,
         "bits": args.bits,
         "route": args.route,
         "seed": args.seed,
         "conceptseg": __version__,
     }
+
+
+def _weights_digest(folder: Path) -> str:
+    """Tells one training's weights from another's without reading gigabytes: sizes, beginnings and ends of the files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLED_BYTES))
+            file.seek(max(0, size - _SAMPLED_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()
 
 
 def _describe(reference: Reference) -> dict[str, Any]:
