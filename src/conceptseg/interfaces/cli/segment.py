@@ -163,7 +163,7 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
 
 
 def _weights_digest(folder: Path) -> str:
-    """Tells one training's weights from another's without reading gigabytes: sizes, beginnings and ends of the files."""
+    """Tells one training's weights from another's without reading gigabytes: sizes, beginnings and ends of files."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         size = path.stat().st_size
