@@ -27,7 +27,7 @@ from conceptseg.taxonomy import Level, level_of
 from conceptseg.training.config import ReferenceSection
 from conceptseg.training.drawing import ReferenceDrawer
 
-__all__ = ["DataSource", "open_sources", "typed_value"]
+__all__ = ["DataSource", "open_sources", "parse_option"]
 
 _WORLD = re.compile(r"world:(?P<tasks>[\w,]+):(?P<split>\w+):(?P<count>\d+):(?P<seed>\d+)")
 _BENCHMARK = re.compile(r"(?P<name>\w+)(?:/(?P<split>\w+))?=(?P<root>[^?]+)(?:\?(?P<options>.*))?")
@@ -64,6 +64,18 @@ def open_sources(specs: Iterable[str], *, references: int | None = None, seed: i
     return sources
 
 
+def parse_option(text: str) -> tuple[str, str | int | float | None]:
+    """A setting from `KEY=VALUE`; the value becomes a number where it reads like one, and `none` None.
+
+    Raises:
+        InputError: there is no key, or no "=".
+    """
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InputError(f"--option {text!r}: expected KEY=VALUE.")
+    return key, _typed(value)
+
+
 def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:
     if spec.startswith("world:"):
         return [_open_world(spec, references, seed)]
@@ -82,13 +94,13 @@ def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:
 
 def _open_benchmark(matched: re.Match[str], references: int | None, seed: int) -> DataSource:
     options: dict[str, Any] = dict(parse_qsl(matched["options"] or "", keep_blank_values=True))
-    benchmark = get_benchmark(matched["name"], **{key: typed_value(value) for key, value in options.items()})
+    benchmark = get_benchmark(matched["name"], **{key: _typed(value) for key, value in options.items()})
     split = matched["split"] or benchmark.info.splits[-1]
     samples = benchmark.read(matched["root"], split, references=references, seed=seed)
     return _checked(f"{matched['name']}/{split}", samples)
 
 
-def typed_value(text: str) -> str | int | float | None:
+def _typed(text: str) -> str | int | float | None:
     """An option's value: a number where it reads like one, `none` as None, otherwise words."""
     if text.lower() == "none":
         return None

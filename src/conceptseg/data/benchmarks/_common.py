@@ -155,10 +155,10 @@ class Benchmark(ABC):
         """
         chosen = self._checked_split(split)
         count = self.default_references if references is None else references
-        items = self._complete_items(Path(root), chosen)
+        items = self.kept(Path(root), self.complete_items(root, chosen))
         draws = count > 0 and any(item.references is None for item in items)
         pool_split = self.pool_split or chosen
-        pool = items if pool_split == chosen or not draws else self._complete_items(Path(root), pool_split)
+        pool = items if pool_split == chosen or not draws else self.complete_items(root, pool_split)
         groups = group_items(pool) if draws else {}
         return [self._sample(item, chosen, groups.get(item.group, ()), count, seed) for item in items]
 
@@ -172,7 +172,7 @@ class Benchmark(ABC):
         counts, problems = [], []
         for split in self.info.splits:
             scan = self.scan(Path(root), split)
-            found = self.count(scan.items)
+            found = self.count(self.kept(Path(root), scan.items))
             tasks = [*found, *(task for known, task in self.info.expected if known == split and task not in found)]
             counts += [CountRow(split, task, found[task], self.info.expected.get((split, task))) for task in tasks]
             problems += [*scan.problems, *(_damages(scan.items) if decode else ())]
@@ -182,14 +182,10 @@ class Benchmark(ABC):
         """How many items there are of every task, in the unit of the paper's tables."""
         return Counter(item.task for item in items)
 
-    def _checked_split(self, split: str | None) -> str:
-        if split is not None and split not in self.info.splits:
-            known = ", ".join(self.info.splits)
-            raise SampleError(f"Benchmark {self.info.name!r} has no split {split!r}. Its splits: {known}.")
-        return split or self.info.splits[-1]
-
-    def _complete_items(self, root: Path, split: str) -> Sequence[Item]:
-        scan = self.scan(root, split)
+    def complete_items(self, root: str | Path, split: str | None = None) -> Sequence[Item]:
+        """All items of a split, those that take no part included; arguments and errors as for `read`."""
+        split = self._checked_split(split)
+        scan = self.scan(Path(root), split)
         if scan.problems or not scan.items:
             problems = scan.problems or [f"there is nothing of split {split!r}"]
             listed = "\n".join(f"- {problem}" for problem in _shortened(problems))
@@ -198,6 +194,16 @@ class Benchmark(ABC):
                 f"How to get it: {self.info.fetch}\nExpected layout: {self.info.layout}"
             )
         return scan.items
+
+    def kept(self, root: Path, items: Sequence[Item]) -> Sequence[Item]:
+        """The items that take part; a data set whose masks have been built leaves out those that got none."""
+        return items
+
+    def _checked_split(self, split: str | None) -> str:
+        if split is not None and split not in self.info.splits:
+            known = ", ".join(self.info.splits)
+            raise SampleError(f"Benchmark {self.info.name!r} has no split {split!r}. Its splits: {known}.")
+        return split or self.info.splits[-1]
 
     def _sample(self, item: Item, split: str, pool: Sequence[Item], references: int, seed: int) -> ConceptSample:
         drawn = draw_references(item, pool, references, seed) if item.references is None else item.references

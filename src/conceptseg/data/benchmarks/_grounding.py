@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from conceptseg.data.benchmarks._common import Item
 from conceptseg.data.samples import Reference
 
-__all__ = ["mask_for", "references_before", "target_index"]
+__all__ = ["MANIFEST_FILE", "MASKS_FOLDER", "kept_items", "mask_for", "references_before", "target_index"]
+
+MASKS_FOLDER = "masks"
+"""Where `conceptseg data build` puts masks, inside the data set."""
+
+MANIFEST_FILE = "manifest.json"
+"""What it writes last, into that folder: from then on, items without a mask are those that were not good enough."""
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _MENTION = re.compile(
@@ -40,5 +48,12 @@ def references_before(images: list[Path], target: int) -> tuple[Reference, ...]:
 
 def mask_for(root: Path, item_id: str) -> Path | None:
     """The mask that `conceptseg data build` made of an item's box, masks/<id>.png, where it has been run."""
-    path = root / "masks" / f"{item_id}.png"
+    path = root / MASKS_FOLDER / f"{item_id}.png"
     return path if path.is_file() else None
+
+
+def kept_items(root: Path, items: Sequence[Item]) -> Sequence[Item]:
+    """Those with a mask, once all masks have been built; everything before."""
+    if not (root / MASKS_FOLDER / MANIFEST_FILE).is_file():
+        return items
+    return [item for item in items if item.mask is not None]

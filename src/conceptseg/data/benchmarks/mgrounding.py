@@ -14,12 +14,13 @@ without them the samples carry the box alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan, missing_files
 from conceptseg.data.benchmarks._files import inside, read_json
-from conceptseg.data.benchmarks._grounding import mask_for, references_before, target_index
+from conceptseg.data.benchmarks._grounding import kept_items, mask_for, references_before, target_index
 from conceptseg.errors import SampleError
 
 __all__ = ["MGrounding"]
@@ -66,6 +67,10 @@ class MGrounding(Benchmark):
                 except (SampleError, KeyError, TypeError, IndexError) as error:
                     problems.append(f"{root / name}, row {number}: {error!r}")
         return Scan(items, [*problems, *missing_files(items)])
+
+    def kept(self, root: Path, items: Sequence[Item]) -> Sequence[Item]:
+        """Those whose mask is good enough."""
+        return kept_items(root, items)
 
 
 def _items(root: Path, row: dict[str, Any], task: str, number: int) -> list[Item]:

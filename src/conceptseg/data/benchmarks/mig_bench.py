@@ -13,12 +13,13 @@ the masks are those that `conceptseg data build` has made in masks/; without the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan, missing_files
 from conceptseg.data.benchmarks._files import inside, read_json
-from conceptseg.data.benchmarks._grounding import mask_for, references_before, target_index
+from conceptseg.data.benchmarks._grounding import kept_items, mask_for, references_before, target_index
 from conceptseg.errors import SampleError
 
 __all__ = ["MIG_TASKS", "MigBench"]
@@ -68,6 +69,10 @@ class MigBench(Benchmark):
             except (SampleError, KeyError, TypeError) as error:
                 problems.append(f"{index}, row {number}: {error!r}")
         return Scan(items, [*problems, *missing_files(items)])
+
+    def kept(self, root: Path, items: Sequence[Item]) -> Sequence[Item]:
+        """Those whose mask is good enough."""
+        return kept_items(root, items)
 
 
 def _item(root: Path, row: dict[str, Any], number: int) -> Item:

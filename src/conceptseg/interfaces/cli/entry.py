@@ -30,7 +30,7 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "train": "warm up the concept translation, or train with Meta-GRPO",
         "evaluate": "measure a method on benchmarks",
         "report": "the paper's tables from what was measured",
-        "data": "turn images and masks into samples",
+        "data": "benchmarks and one's own pictures: list, check, build",
         "doctor": "what this machine has and lacks",
     }
 )

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
 from conceptseg.interfaces.cli.entry import ExitStatus
@@ -85,20 +85,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
     from conceptseg.evaluation.settings import EvaluationConfig
+    from conceptseg.evaluation.sources import parse_option
 
     taken = EvaluationConfig.model_fields.keys() - {"options"}
     values = {name: getattr(args, name) for name in taken}
-    return EvaluationConfig.of(values | {"options": dict(map(_parsed_option, args.option))})
-
-
-def _parsed_option(text: str) -> tuple[str, Any]:
-    from conceptseg.errors import InputError
-    from conceptseg.evaluation.sources import typed_value
-
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise InputError(f"--option {text!r}: expected KEY=VALUE.")
-    return key, typed_value(value)
+    return EvaluationConfig.of(values | {"options": dict(map(parse_option, args.option))})
 
 
 def _shard() -> Shard:
