@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from filelock import FileLock, Timeout
 from conceptseg.errors import InputError
 from conceptseg.files import replacing
 
-__all__ = ["CONFIG_FILE", "RowWriter", "mask_path", "read_config", "read_rows", "write_config"]
+__all__ = ["CONFIG_FILE", "RowWriter", "claimed", "mask_path", "read_config", "read_rows", "write_config"]
 
 CONFIG_FILE = "run.json"
 """What was asked, of what checkpoint, by which versions."""
@@ -84,6 +85,14 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 def mask_path(folder: Path, row: Mapping[str, Any]) -> Path:
     """Where the prediction of a row lies, if predictions were kept: a PNG of one bit a pixel."""
     return folder / "masks" / re.sub(r"[^\w.-]+", "_", row["data"]) / f"{row['index']:06d}.png"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """A run's folder, created if needed, for one process at a time; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".run.lock"):
+        yield
 
 
 def write_config(folder: Path, record: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ from conceptseg.errors import (
 )
 from conceptseg.evaluation.baselines import Method, get_method
 from conceptseg.evaluation.provenance import describe_checkpoint, describe_software
-from conceptseg.evaluation.records import RowWriter, mask_path, read_config, read_rows, write_config
+from conceptseg.evaluation.records import RowWriter, claimed, mask_path, read_config, read_rows, write_config
 from conceptseg.evaluation.rows import answered_row, error_row
 from conceptseg.evaluation.settings import EvaluationConfig, Shard
 from conceptseg.evaluation.sources import DataSource, open_sources
@@ -96,21 +96,22 @@ def evaluate(
 
 
 def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], shard: Shard) -> None:
-    """Make sure that the folder is this run's, and say in it what the run is."""
+    """Make sure that the folder is this run's, and say in it what the run is; one process at a time."""
     wanted = config.model_dump(mode="json")
-    earlier = read_config(out)
-    if earlier is not None:
-        _refuse_others(out, earlier["config"], wanted)
-    if shard.rank:
-        return
-    checkpoint = describe_checkpoint(config.model, config.sam)
-    if earlier is not None:
-        _refuse_others(out, earlier["checkpoint"], checkpoint)
-        return
-    questions = {source.name: len(source.ids) for source in sources}
-    write_config(
-        out, {"config": wanted, "checkpoint": checkpoint, "software": describe_software(), "questions": questions}
-    )
+    with claimed(out):
+        earlier = read_config(out)
+        if earlier is not None:
+            _refuse_others(out, earlier["config"], wanted)
+            if shard.rank == 0:  # one look at gigabytes of weights is enough
+                _refuse_others(out, earlier["checkpoint"], describe_checkpoint(config.model, config.sam))
+            return
+        record = {
+            "config": wanted,
+            "checkpoint": describe_checkpoint(config.model, config.sam),
+            "software": describe_software(),
+            "questions": {source.name: len(source.ids) for source in sources},
+        }
+        write_config(out, record)
 
 
 def _refuse_others(out: Path, earlier: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from conceptseg.errors import ConfigError
 from conceptseg.metrics import IgnoreAs, ProtocolName
@@ -57,6 +57,12 @@ class EvaluationConfig(BaseModel):
     """What this run stands for in an ablation, e.g. `without_meta_reward`: the name of a recipe in
     recipes/ablations. Tables 4 and 9 pick runs by it."""
 
+    @model_validator(mode="after")
+    def _integers_are_the_papers(self) -> EvaluationConfig:
+        if self.integer_wfm and self.protocol != "paper":
+            raise ValueError("integer_wfm reproduces the paper's evaluation code: it goes with protocol paper")
+        return self
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> EvaluationConfig:
         """A configuration from plain values.
@@ -67,8 +73,13 @@ class EvaluationConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
-            raise ConfigError("Wrong evaluation settings:\n" + "\n".join(problems)) from error
+            raise ConfigError("Wrong evaluation settings:\n" + "\n".join(map(_told, error.errors()))) from error
+
+
+def _told(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's complaints in a line; those about several settings together name them themselves."""
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}, got {problem['input']!r}" if where else str(problem["msg"])
 
 
 class Shard(BaseModel):

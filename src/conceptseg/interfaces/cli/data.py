@@ -87,7 +87,7 @@ def _info(args: argparse.Namespace) -> int:
     counts = [f"{split} {task} {count}" for (split, task), count in info.expected.items()]
     told = {name: getattr(info, name) for name in ("title", "source", "licence", "layout", "protocol", "fetch")}
     told |= {"splits": ", ".join(info.splits), "in the paper": "; ".join(counts) or "not counted"}
-    print("\n".join(f"{name + ':':13}{text}" for name, text in told.items()))
+    print("\n".join(f"{name + ':':14}{text}" for name, text in told.items()))
     return ExitStatus.DONE
 
 
