@@ -171,6 +171,12 @@ def test_a_task_that_never_succeeds_is_named(monkeypatch):
     broken = replace(WORLD_TASKS["living"], draw=lambda *args: empty)
     monkeypatch.setattr("conceptseg.data.world.world.WORLD_TASKS", {"living": broken})
     with pytest.raises(
-        SampleError, match="train/living/3 of seed 0: no picture in 50 attempts has a mask of 1% to 60%"
+        SampleError, match="train/living/3 of seed 0: no picture in 8 × 50 attempts has a mask of 1% to 60%"
     ):
         ConceptWorld("living", size_px=64).sample("living", 3)
+
+
+def test_a_theme_that_fits_no_picture_gives_way_to_another():
+    # The first theme of this key is a thing so thin that none of its pictures covers one per cent.
+    sample = ConceptWorld(["cross_frame"], split="seen_test", seed=101, references=1).sample("cross_frame", 26)
+    assert 0.01 <= np.asarray(sample.mask).mean() <= 0.6

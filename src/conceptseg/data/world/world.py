@@ -18,6 +18,7 @@ from conceptseg.errors import InputError, SampleError
 __all__ = ["ConceptWorld"]
 
 _ATTEMPTS = 50
+_THEMES = 8
 _AREA = (0.01, 0.6)
 
 
@@ -85,9 +86,14 @@ class ConceptWorld:
             InputError: an unknown task, or a negative index.
         """
         _at_least("index", index, 0)
-        theme = self._theme(task, index)
-        target = self._picture(task, index, theme, None)
-        return self._sample(f"{task}/{index:06d}", task, index, theme, target)
+        for redraw in range(_THEMES):
+            theme = self._theme(task, index, redraw)
+            try:
+                target = self._picture(task, index, theme, None)
+                return self._sample(f"{task}/{index:06d}", task, index, theme, target)
+            except _NothingFitsError:
+                continue
+        raise self._hopeless(task, index)
 
     def rival(self, task: str, index: int) -> ConceptSample:
         """The sample with the same target, but references for another rule and so another mask (the paper's Fig. 5).
@@ -96,12 +102,18 @@ class ConceptWorld:
             InputError: the task has no rival rules, or as for `sample`.
         """
         _at_least("index", index, 0)
-        theme = self._theme(task, index)
-        target = self._picture(task, index, theme, None)
-        if theme.rival is None or target.rival_mask is None:
-            raise InputError(f"Task {task!r} has no rival rules; common_ and correspondence_consistency have.")
-        target = replace(target, mask=target.rival_mask, answer=None)
-        return self._sample(f"{task}/{index:06d}/rival", task, index, theme.rival, target)
+        for redraw in range(_THEMES):
+            theme = self._theme(task, index, redraw)
+            try:
+                target = self._picture(task, index, theme, None)
+                self._sample(f"{task}/{index:06d}", task, index, theme, target)  # `sample` must hold with this theme
+                if theme.rival is None or target.rival_mask is None:
+                    raise InputError(f"Task {task!r} has no rival rules; common_ and correspondence_consistency have.")
+                target = replace(target, mask=target.rival_mask, answer=None)
+                return self._sample(f"{task}/{index:06d}/rival", task, index, theme.rival, target)
+            except _NothingFitsError:
+                continue
+        raise self._hopeless(task, index)
 
     def scene(self, index: int) -> Scene:
         """One to four named objects on a backdrop with clutter, to learn names and presence from.
@@ -112,10 +124,17 @@ class ConceptWorld:
         _at_least("index", index, 0)
         return draw_scene(generator(self.seed, self.split, "scene", index), self._studio, self.size_px)
 
-    def _theme(self, task: str, index: int) -> Theme:
+    def _hopeless(self, task: str, index: int) -> SampleError:
+        return SampleError(
+            f"ConceptWorld {self.split}/{task}/{index} of seed {self.seed}: no picture in {_THEMES} × {_ATTEMPTS} "
+            f"attempts has a mask of {_AREA[0]:.0%} to {_AREA[1]:.0%}. Please report it; any other index will do."
+        )
+
+    def _theme(self, task: str, index: int, redraw: int = 0) -> Theme:
         if task not in WORLD_TASKS:
             raise InputError(f"ConceptWorld has no task {task!r}. Tasks: {', '.join(WORLD_TASKS)}.")
-        return WORLD_TASKS[task].theme(generator(self.seed, self.split, task, index, "theme"), self._studio)
+        key = ("theme", redraw) if redraw else ("theme",)
+        return WORLD_TASKS[task].theme(generator(self.seed, self.split, task, index, *key), self._studio)
 
     def _sample(self, name: str, task: str, index: int, theme: Theme, target: Picture) -> ConceptSample:
         shown = [self._picture(task, index, theme, number) for number in range(self.references)]
@@ -133,7 +152,11 @@ class ConceptWorld:
         )
 
     def _picture(self, task: str, index: int, theme: Theme, reference: int | None) -> Picture:
-        """The target (`reference` None) or a reference; drawn again until its mask is neither tiny nor huge."""
+        """The target (`reference` None) or a reference; drawn again until its mask is neither tiny nor huge.
+
+        Raises:
+            _NothingFitsError: no attempt succeeds, as with a thing too thin for any size.
+        """
         side = self.size_px if reference is None else self.reference_px
         for attempt in range(_ATTEMPTS):
             rng = generator(self.seed, self.split, task, index, reference, attempt)
@@ -141,10 +164,11 @@ class ConceptWorld:
             masks = (picture.mask, picture.rival_mask)
             if all(mask is None or _AREA[0] <= mask.mean() <= _AREA[1] for mask in masks):
                 return picture
-        raise SampleError(
-            f"ConceptWorld {self.split}/{task}/{index} of seed {self.seed}: no picture in {_ATTEMPTS} attempts has a "
-            f"mask of {_AREA[0]:.0%} to {_AREA[1]:.0%}. Please report it; any other index will do."
-        )
+        raise _NothingFitsError
+
+
+class _NothingFitsError(SampleError):
+    """No picture of a theme has a mask of the right size; another theme is drawn."""
 
 
 def _checked_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
