@@ -1,19 +1,35 @@
-"""Write a nano checkpoint's model card and its `scores.json` from what `evaluate.py` measured.
+"""Write a nano checkpoint's model card and its `scores.json` from runs of `conceptseg evaluate`, one a route.
 
-python recipes/nano/evaluate.py --model runs/nano/checkpoint --out runs/nano/scores.json
-python recipes/nano/write_card.py runs/nano/scores.json runs/nano/checkpoint
+for route in direct reason; do
+  conceptseg evaluate --model runs/nano/checkpoint --route $route --out runs/nano/$route \\
+    --data world:all:seen_test:100:101 world:all:seen_test:100:102
+done
+python recipes/nano/write_card.py runs/nano/direct runs/nano/reason --checkpoint runs/nano/checkpoint --data … --steps …
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from conceptseg.evaluation.report.overview import summarise
+from conceptseg.evaluation.runs import Run, load_run
 from conceptseg.models.config import ConceptSegConfig
+from conceptseg.taxonomy import LEAF_TASKS, level_of
 
-_KEYS = ("iou", "miou", "valid", "rule_right", "answer_right", "box_iou", "check_iou")
+_COLUMNS = {
+    "iou": "IoU",
+    "miou": "mIoU",
+    "valid": "valid",
+    "rule_right": "rule",
+    "answer_right": "answer",
+    "box_iou": "box IoU",
+    "check_iou": "check IoU",
+}
+"""Column of the card → of the overview."""
 
 _CARD = """---
 license: apache-2.0
@@ -29,7 +45,7 @@ mechanism in small; it knows a synthetic world and is no substitute for the full
 
 ## Scores
 
-ConceptWorld, split `{split}`, seeds {seeds} (never seen in training), {count} episodes a task and seed:
+ConceptWorld episodes never seen in training (`world:TASKS:SPLIT:EPISODES A TASK:SEED`):
 
     {command}
 
@@ -71,35 +87,48 @@ Apache-2.0, like the package.
 def main() -> None:
     """Write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", type=Path)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--trained", nargs="+", required=True, help="tasks it was trained on")
     parser.add_argument("--data", required=True, help="what it was trained on, in a sentence")
     parser.add_argument("--steps", nargs="+", required=True, help="one line a stage")
     options = parser.parse_args()
-    measured = json.loads(options.scores.read_text(encoding="utf-8"))
-    settings, config = measured["options"], ConceptSegConfig.read(options.checkpoint)
-    trained = sorted({row["task"] for row in measured["table"] if row.get("trained")})
-    seeds = " ".join(map(str, settings["seeds"]))
+    runs, config = [load_run(folder) for folder in options.runs], ConceptSegConfig.read(options.checkpoint)
+    table = _measured(runs, options.trained)
+    routes = " and ".join(f"--route {run.config.route}" for run in runs)
     card = _CARD.format(
-        split=settings["split"],
-        seeds=seeds,
-        count=settings["count"],
-        command=f"python recipes/nano/evaluate.py --split {settings['split']} --seeds {seeds} --count "
-        f"{settings['count']}",
-        table=_table(measured["table"]),
+        command=f"conceptseg evaluate --data {' '.join(runs[0].config.data)}    # with {routes}",
+        table=_table(table),
         data=options.data,
         steps="\n".join(f"- {line}" for line in options.steps),
         names=len(config.vocabulary),
-        tasks=", ".join(trained),
+        tasks=", ".join(options.trained),
     )
     (options.checkpoint / "README.md").write_text(card, encoding="utf-8")
-    (options.checkpoint / "scores.json").write_text(json.dumps(measured, indent=1), encoding="utf-8")
+    scores = {"runs": [run.note for run in runs], "table": table}
+    (options.checkpoint / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+
+
+def _measured(runs: Sequence[Run], trained: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a task and run, all sets of the run together, in fractions."""
+    table = []
+    for task in LEAF_TASKS:
+        for run in runs:
+            rows = [row for row in run.rows if row["task"] == task]
+            found = summarise(rows)
+            scores = {key: None if found[name] is None else found[name] / 100 for key, name in _COLUMNS.items()}
+            about = {"task": task, "level": level_of(task).value, "trained": task in trained}
+            table += [about | {"route": run.config.route, "n": len(rows)} | scores] if rows else []
+    return table
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| task | level | trained on | route | n | " + " | ".join(_KEYS) + " |", "|---" * (5 + len(_KEYS)) + "|"]
+    lines = [
+        "| task | level | trained on | route | n | " + " | ".join(_COLUMNS) + " |",
+        "|---" * (5 + len(_COLUMNS)) + "|",
+    ]
     for row in rows:
-        cells = ["–" if row.get(key) is None else f"{row[key]:.3f}" for key in _KEYS]
+        cells = ["–" if row.get(key) is None else f"{row[key]:.3f}" for key in _COLUMNS]
         trained = "yes" if row["trained"] else "no"
         lines.append(
             f"| {row['task']} | {row['level']} | {trained} | {row['route']} | {row['n']} | {' | '.join(cells)} |"

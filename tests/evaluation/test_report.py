@@ -189,6 +189,8 @@ def test_table_11_is_over_draws_of_references(tmp_path):
     ]
     (row,) = ours(table_11(runs))
     assert row.cells[4] == "51.00±1.00" and row.label.endswith("CD, 3 draws")
+    again = make_run(tmp_path / "again", [score_row("set", 0, "shadow", 0.9)], seed=2, variant="one_stage")
+    assert ours(table_11([*runs, again]))[0].cells == row.cells  # a variant is another model
     assert ours(table_11(runs[:1])) == []
 
 

@@ -81,11 +81,14 @@ def plot_calibration(calibration: Calibration, label: str, path: Path) -> None:
 def _figure(path: Path, width: float = 6) -> Iterator[Any]:
     """Axes to draw on, saved when the block ends."""
     try:
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("Figures need matplotlib: pip install 'conceptseg[train]'.") from None
     figure = Figure(figsize=(width, 4.5), layout="constrained")
-    yield figure.subplots()
+    axes = figure.subplots()
+    axes.set_prop_cycle(color=list(colormaps["tab20"](range(20))))
+    yield axes
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as fresh:
         figure.savefig(fresh, dpi=150)

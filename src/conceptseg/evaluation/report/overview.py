@@ -11,7 +11,7 @@ from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.tables import Cell, Column, Origin, Row, Table
 from conceptseg.taxonomy import TASKS
 
-__all__ = ["overview"]
+__all__ = ["overview", "summarise"]
 
 _Rows = Sequence[Mapping[str, Any]]
 
@@ -24,11 +24,16 @@ def overview(run: Run) -> Table:
     """
     ordered = sorted(run.rows, key=_place)
     rows = [
-        Row(f"{data} · {task}", Origin.OURS, [measure(group) for measure in _MEASURES.values()])
+        Row(f"{data} · {task}", Origin.OURS, [*summarise(group).values()])
         for (data, task), group in ((key, list(group)) for key, group in groupby(ordered, key=_cell))
     ]
     columns = [Column(title, decimals=_DECIMALS.get(title, 1)) for title in _MEASURES]
     return Table("overview", f"{run.label} by set and task", columns, rows, [run.note])
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
+    """The columns of `overview` for any rows; None where nothing is known."""
+    return {title: measure(rows) for title, measure in _MEASURES.items()}
 
 
 def _cell(row: Mapping[str, Any]) -> tuple[str, str]:

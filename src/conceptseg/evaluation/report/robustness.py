@@ -31,7 +31,7 @@ def table_10(runs: Sequence[Run]) -> Table:
     """SAM 3 only, full reasoning and the router, task by task, for every model that was run more than one way."""
     printed = paper_table(10)
     rows = [paper_row(_words(row["task"]), _with_gains(row["values"]), "ConceptSeg-R1-3B") for row in printed["rows"]]
-    for family in families([run for run in runs if run.config.method == "conceptseg"], "route", "variant"):
+    for family in families([run for run in _plain(runs) if run.config.method == "conceptseg"], "route"):
         by_route: dict[str, Run] = {run.config.route: run for run in family}
         if "auto" in by_route and len(by_route) > 1:
             section = f"{by_route['auto'].label} (ours)"
@@ -52,14 +52,15 @@ def table_11(runs: Sequence[Run]) -> Table:
         paper_row(f"ConceptSeg-R1-3B, {row['level']}", [f"{mean:.2f}±{std:.2f}" for mean, std in row["values"]])
         for row in printed["rows"]
     ]
-    for family in families(runs, "seed", "variant"):
-        if len({run.config.seed for run in family}) < 2:
+    for family in families(_plain(runs), "seed"):
+        draws = [*{run.config.seed: run for run in family}.values()]
+        if len(draws) < 2:
             continue
         for level in LEVELS:
-            of_metric = [_known(values) for values in zip(*(level_means(run, level) for run in family), strict=True)]
+            of_metric = [_known(values) for values in zip(*(level_means(run, level) for run in draws), strict=True)]
             if all(of_metric):
                 cells = [f"{fmean(values):.2f}±{stdev(values):.2f}" for values in of_metric]
-                rows.append(our_row(family[0], cells, label=f"{family[0].label}, {level}, {len(family)} draws"))
+                rows.append(our_row(draws[0], cells, label=f"{draws[0].label}, {level}, {len(draws)} draws"))
     columns = [Column(METRICS[metric].title) for metric in PRINTED_METRICS]
     remark = (
         "Ours: other --seed, all else equal; references that belong to a question (CR) stay. Deviations over n - 1."
@@ -71,7 +72,7 @@ def table_12(runs: Sequence[Run]) -> Table:
     """One reference against four, level by level."""
     printed = paper_table(12)
     rows = [paper_row(f"ConceptSeg-R1-3B, {row['references']}", row["values"], row["level"]) for row in printed["rows"]]
-    for family in families(runs, "references", "variant"):
+    for family in families(_plain(runs), "references"):
         counts = {_shown(run): run for run in family}
         if len(counts) < 2:
             continue
@@ -101,6 +102,11 @@ def figure_7(runs: Sequence[Run]) -> Table:
     title = "Figure 7: the number of concept tokens"
     remark = "The paper shows its own values as curves only: they rise from L2 = 1 and level off at L2 = 8."
     return Table("figure_07", title, columns, rows, [remark])
+
+
+def _plain(runs: Sequence[Run]) -> list[Run]:
+    """Runs that stand for no variant of an ablation."""
+    return [run for run in runs if run.config.variant is None]
 
 
 def _with_gains(values: Sequence[float | None]) -> list[Cell]:
