@@ -6,7 +6,6 @@ import csv
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from conceptseg.errors import TrainingError
+from conceptseg.files import replacing
 
 __all__ = ["StageConfig", "run_stage"]
 
@@ -158,9 +158,8 @@ def _save(
         tensors |= {f"adam.{slot}.{names[index]}": value.clone() for slot, value in slots.items()}
     path = folder / f"{config.name}.safetensors"
     note = {"step": progress.step, "seconds": progress.seconds, "samples": progress.samples}
-    temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata={"progress": json.dumps(note)})
-    os.replace(temporary, path)
+    with replacing(path) as fresh:
+        save_file(tensors, fresh, metadata={"progress": json.dumps(note)})
 
 
 def _restore(config: StageConfig, module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> _Progress:
