@@ -28,6 +28,7 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt, Reasoner
 from conceptseg.protocol import Mosaic, build_mosaic
 from conceptseg.training.nano.dense import CellTargets, cell_loss, coverage, label_cells
+from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.wording import ideal_response
 
 __all__ = ["Episode", "EpisodeData", "EpisodeLearner", "VisionData", "VisionLearner", "endless_batches"]
@@ -53,25 +54,44 @@ class Episode:
 
 
 class EpisodeData(Dataset[Episode]):
-    """Endless, seeded episodes; references vary in number, now and then there are none."""
+    """Endless, seeded episodes; references vary in number, now and then there are none.
 
-    def __init__(self, model: ConceptSegModel, world: ConceptWorld, *, seed: int) -> None:
+    Args:
+        model: whose prompts the episodes hold.
+        world: the made samples.
+        seed: another seed gives other episodes.
+        photographs: real samples beside them.
+        photograph_share: how many of the episodes those are.
+    """
+
+    def __init__(
+        self,
+        model: ConceptSegModel,
+        world: ConceptWorld,
+        *,
+        seed: int,
+        photographs: Photographs | None = None,
+        photograph_share: float = 0.0,
+    ) -> None:
         self.build_prompt = model.build_prompt
         self.frame_px = model.config.protocol.frame_px
         self.patches = self.frame_px // model.reasoner.processor.image_processor.patch_size
         self.world = world
         self.seed = seed
+        self.photographs = photographs
+        self.photograph_share = photograph_share
 
     def __len__(self) -> int:
         return 2**40
 
     def __getitem__(self, index: int) -> Episode:
         rng = np.random.default_rng([self.seed, 2, index])
-        sample = self.world[index]
+        is_real = self.photographs is not None and rng.random() < self.photograph_share
+        sample = self.photographs.sample(rng) if self.photographs and is_real else self.world[index]
         available = len(sample.references)
         count = available
         if rng.random() < 0.3:
-            count = int(rng.integers(1 if sample.level == "CR" else 0, available + 1))
+            count = int(rng.integers(min(available, 1 if sample.level == "CR" else 0), available + 1))
         return make_episode(self, sample, count)
 
 

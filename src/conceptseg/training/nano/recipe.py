@@ -21,6 +21,7 @@ from conceptseg.models.loading import pick_device
 from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
 from conceptseg.training.nano.imitation import imitate_regions
 from conceptseg.training.nano.loop import StageConfig, run_stage
+from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.reasoner_stage import (
     EpisodeData,
     EpisodeLearner,
@@ -36,6 +37,8 @@ from conceptseg.training.pictures import plot_curves
 __all__ = ["STAGES", "NanoRecipe", "assemble", "train_nano"]
 
 _log = logging.getLogger(__name__)
+
+_NAMES_FILE = "names.json"
 
 STAGES: tuple[str, ...] = ("segmenter", "vision", "reasoner", "translation")
 """In order; each needs the ones before it, except that `segmenter` and `vision`, `reasoner` do not need each other."""
@@ -57,6 +60,8 @@ class NanoRecipe(BaseModel):
     """Time in which the translation imitates region texts, before its own stage begins."""
     batch_size: dict[str, int]
     learning_rate: dict[str, float]
+    photograph_share: dict[str, float] = {"segmenter": 0.4, "reasoner": 0.25, "translation": 0.35}
+    """How much of each stage's training shows photographs, where there are some; none where a stage is not named."""
     workers: int = Field(default=1, ge=0)
     """Processes that make batches."""
 
@@ -83,29 +88,40 @@ def train_nano(
     stages: Sequence[str] = STAGES,
     minutes: float | None = None,
     device: str = "auto",
+    photographs: Path | None = None,
 ) -> bool:
     """Run the stages that are not done, for at most `minutes` now; call again to go on.
+
+    Args:
+        recipe: what is trained, and for how long.
+        folder: keeps the state of every stage.
+        stages: which ones to run.
+        minutes: when to stop although there is more to do.
+        device: as for `ConceptSegModel.from_pretrained`.
+        photographs: a folder of sets with `samples.jsonl` whose `train` rows are shown beside ConceptWorld.
 
     Returns:
         Whether all the stages asked for are done.
 
     Raises:
         TrainingError: a stage is unknown, or needs another that has not run.
+        SampleError: there are no photographs in that folder.
     """
+    shown = Photographs(photographs, FRAME_PX) if photographs else None
     until_s = time.monotonic() + 60 * minutes if minutes else float("inf")
     place = pick_device(device)
     for stage in stages:
         if stage not in STAGES:
             raise TrainingError(f"Unknown stage {stage!r}. Known stages: {', '.join(STAGES)}.")
         model = assemble(recipe, folder).to(place)
-        if not _run(stage, recipe, model, folder, until_s):
+        if not _run(stage, recipe, model, folder, until_s, shown):
             return False
     return True
 
 
 def assemble(recipe: NanoRecipe, folder: Path) -> ConceptSegModel:
     """The nano model with the weights of every stage that has left some in `folder`."""
-    model = build_nano(_texts(folder), ConceptWorld.names_of("train"), seed=recipe.seed)
+    model = build_nano(_texts(folder), _taught_names(folder), seed=recipe.seed)
     for path, part in _parts(model, folder):
         if path.exists():
             part.load_state_dict(load_file(path))
@@ -122,6 +138,12 @@ def _texts(folder: Path) -> list[str]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _taught_names(folder: Path) -> tuple[str, ...]:
+    """What the segmenter of this run was taught to call by name."""
+    path = folder / _NAMES_FILE
+    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else ConceptWorld.names_of("train")
+
+
 def _parts(model: ConceptSegModel, folder: Path) -> list[tuple[Path, Any]]:
     named = {"segmenter": model.segmenter.sam, "reasoner": model.reasoner.mllm, "translation": model.translation}
     return [(folder / f"{name}_weights.safetensors", part) for name, part in named.items()]
@@ -133,22 +155,31 @@ def _keep(name: str, model: ConceptSegModel, folder: Path) -> None:
             save_file({key: value.contiguous().clone() for key, value in part.state_dict().items()}, path)
 
 
-def _run(stage: str, recipe: NanoRecipe, model: ConceptSegModel, folder: Path, until_s: float) -> bool:
+def _run(
+    stage: str,
+    recipe: NanoRecipe,
+    model: ConceptSegModel,
+    folder: Path,
+    until_s: float,
+    photographs: Photographs | None,
+) -> bool:
     config = StageConfig(stage, recipe.minutes[stage], recipe.learning_rate[stage])
     size = recipe.batch_size[stage]
     world = ConceptWorld(tasks=recipe.tasks, split="train", seed=recipe.seed, size_px=FRAME_PX)
+    real: Any = {"photographs": photographs, "photograph_share": recipe.photograph_share.get(stage, 0.0)}
     learner: Any
     data: Any
     if stage == "segmenter":
         model.segmenter.train()
-        data = SegmenterData(recipe.tasks, seed=recipe.seed, size_px=FRAME_PX, patch_px=PATCH_PX)
-        learner = SegmenterLearner(model.segmenter, data.world.names)
+        data = SegmenterData(recipe.tasks, seed=recipe.seed, size_px=FRAME_PX, patch_px=PATCH_PX, **real)
+        learner = SegmenterLearner(model.segmenter, data.names)
+        (folder / _NAMES_FILE).write_text(json.dumps(data.names, ensure_ascii=False), encoding="utf-8")
     elif stage == "vision":
         world = ConceptWorld(tasks=recipe.tasks, split="train", seed=recipe.seed, size_px=FRAME_PX, references=0)
         data = VisionData(world, recipe.vision_tasks, seed=recipe.seed, size_px=FRAME_PX, patches=FRAME_PX // PATCH_PX)
         learner = VisionLearner(model.reasoner, len(data.classes))
     else:
-        data = EpisodeData(model, world, seed=recipe.seed)
+        data = EpisodeData(model, world, seed=recipe.seed, **real)
         learner = EpisodeLearner(model.reasoner, FRAME_PX) if stage == "reasoner" else TranslationLearner(model)
         if stage == "translation" and not (folder / "translation.safetensors").exists():
             imitate_regions(model, data, minutes=recipe.imitation_minutes)

@@ -25,11 +25,13 @@ from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.training.losses import segmentation_loss, shrink_truth
 from conceptseg.training.nano.dense import UNKNOWN, CellTargets, cell_loss, label_cells
+from conceptseg.training.nano.photographs import Photographs
 
 __all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner"]
 
 PROMPTS_PER_IMAGE = 3
 _SCENE_SHARE = 0.5
+_NAME_SHARE = 0.7
 _PRESENCE_WEIGHT = 0.3
 _CELL_WEIGHT = 0.5
 
@@ -52,10 +54,31 @@ class SegmenterItem:
 
 
 class SegmenterData(Dataset[SegmenterItem]):
-    """Endless, seeded items; item i is the same whoever asks, in whatever order."""
+    """Endless, seeded items; item i is the same whoever asks, in whatever order.
 
-    def __init__(self, tasks: Sequence[str], *, seed: int, size_px: int, patch_px: int) -> None:
+    Args:
+        tasks: ConceptWorld tasks.
+        seed: another seed gives other items.
+        size_px: side of the pictures.
+        patch_px: side of a patch, for what every patch shows.
+        photographs: real pictures beside the made ones.
+        photograph_share: how many of the items they are.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        *,
+        seed: int,
+        size_px: int,
+        patch_px: int,
+        photographs: Photographs | None = None,
+        photograph_share: float = 0.0,
+    ) -> None:
         self.world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=size_px, references=0)
+        self.photographs = photographs
+        self.photograph_share = photograph_share if photographs else 0.0
+        self.names = tuple(dict.fromkeys((*self.world.names, *(photographs.names if photographs else ()))))
         self.side = size_px // patch_px
         self.seed = seed
 
@@ -64,9 +87,13 @@ class SegmenterData(Dataset[SegmenterItem]):
 
     def __getitem__(self, index: int) -> SegmenterItem:
         rng = np.random.default_rng([self.seed, 1, index])
+        if self.photographs and rng.random() < self.photograph_share:
+            sample = self.photographs.sample(rng, references=0)
+            return self._from_sample(sample, self.photographs.absent_from(sample, self.names), rng)
         if rng.random() < _SCENE_SHARE:
             return self._from_scene(self.world.scene(index), rng)
-        return self._from_sample(self.world[index], rng)
+        sample = self.world[index]
+        return self._from_sample(sample, self._others([sample.answer or sample.concept]), rng)
 
     def _from_scene(self, scene: Scene, rng: np.random.Generator) -> SegmenterItem:
         names = sorted({thing.name for thing in scene.objects})
@@ -80,30 +107,36 @@ class SegmenterData(Dataset[SegmenterItem]):
             asked.append(
                 (_region(thing.mask, rng) + rng.choice(["", " object", f" {self._absent(names, rng)}"]), thing.mask)
             )
-        things = [(1 + self.world.names.index(thing.name), thing.mask) for thing in scene.objects]
+        things = [(1 + self.names.index(thing.name), thing.mask) for thing in scene.objects]
         return _item(scene.image, asked, label_cells(things, self.side))
 
-    def _from_sample(self, sample: ConceptSample, rng: np.random.Generator) -> SegmenterItem:
+    def _from_sample(self, sample: ConceptSample, absent: Sequence[str], rng: np.random.Generator) -> SegmenterItem:
         image, mask = np.asarray(sample.image), np.asarray(sample.mask)
         answer = sample.answer or sample.concept
-        is_named = answer in self.world.names
-        asked: list[_Question] = [(f"{_region(mask, rng)} {self._said_of(sample, rng)}", mask)]
+        is_named = answer in self.names
+        other = absent[int(rng.integers(len(absent)))]
+        asked: list[_Question] = [(f"{_region(mask, rng)} {_said_of(sample, other, rng)}", mask)]
         asked.append((_region(mask, rng), mask) if sample.level != "CR" else asked[0])
-        unknown = sample.concept if sample.level != "CI" and rng.random() < 0.6 else self._absent([answer], rng)
-        asked.append((answer, mask) if is_named and sample.level == "CI" else (unknown, None))
-        target = [(1 + self.world.names.index(answer), mask)] if is_named else []
+        unknown = sample.concept if sample.level != "CI" and rng.random() < 0.6 else other
+        is_asked = is_named and sample.level == "CI" and rng.random() < _NAME_SHARE
+        asked.append((answer, mask) if is_asked else (unknown, None))
+        target = [(1 + self.names.index(answer), mask)] if is_named else []
         return _item(image, asked, label_cells(target, self.side, elsewhere=UNKNOWN))
 
-    def _said_of(self, sample: ConceptSample, rng: np.random.Generator) -> str:
-        """The answer, or what an MLLM that errs would say in its place: where a name is not in its region, the region
-        decides."""
-        answer = sample.answer or sample.concept
-        slips = [answer, answer, sample.concept, self._absent([answer], rng)]
-        return answer if sample.level == "CR" else slips[int(rng.integers(len(slips)))]
-
     def _absent(self, present: Sequence[str], rng: np.random.Generator) -> str:
-        names = [name for name in self.world.names if name not in present]
+        names = self._others(present)
         return names[int(rng.integers(len(names)))]
+
+    def _others(self, present: Sequence[str]) -> list[str]:
+        return [name for name in self.world.names if name not in present]
+
+
+def _said_of(sample: ConceptSample, other: str, rng: np.random.Generator) -> str:
+    """The answer, or what an MLLM that errs would say in its place: where a name is not in its region, the region
+    decides."""
+    answer = sample.answer or sample.concept
+    slips = [answer, answer, sample.concept, other]
+    return answer if sample.level == "CR" else slips[int(rng.integers(len(slips)))]
 
 
 def _any_name(scene: Scene, names: Sequence[str], rng: np.random.Generator) -> _Question:
