@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from conceptseg.files import replacing
+from conceptseg.errors import InputError
+from conceptseg.files import lock_for_writing, replacing
 
 
 def test_the_file_appears_whole_and_alone(tmp_path: Path):
@@ -41,3 +42,12 @@ def test_the_file_is_as_readable_as_any_other(tmp_path: Path):
     with replacing(tmp_path / "replaced") as fresh:
         fresh.touch()
     assert (tmp_path / "replaced").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_one_writer_at_a_time(tmp_path: Path):
+    lock = lock_for_writing(tmp_path, ".lock")
+    with pytest.raises(InputError, match=r"Another process is writing to .*wait for it, or choose another --out"):
+        lock_for_writing(tmp_path, ".lock")
+    lock_for_writing(tmp_path, ".other").release()
+    lock.release()
+    lock_for_writing(tmp_path, ".lock").release()  # the file that stayed behind is in nobody's way

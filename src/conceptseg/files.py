@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and one process at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+from filelock import FileLock, Timeout
+
+from conceptseg.errors import InputError
+
+__all__ = ["lock_for_writing", "replacing"]
 
 
 @contextmanager
@@ -28,3 +32,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def lock_for_writing(folder: Path, name: str) -> FileLock:
+    """Keep other processes from writing to a folder until the lock is released.
+
+    The system lets go of it when this process ends, however it ends; the file that stays behind means nothing.
+
+    Args:
+        folder: must exist.
+        name: the lock's file in it; processes that write different files may use different names.
+
+    Raises:
+        InputError: another process writes there.
+    """
+    lock = FileLock(folder / name, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"Another process is writing to {folder}: wait for it, or choose another --out.") from None
+    return lock

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conceptseg.errors import InputError
 from conceptseg.inference import ConceptSegmenter
 from conceptseg.interfaces.cli import main, segment
 from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.ledger import LOCK_FILE, Ledger
 from tests.interfaces.fakes import FakeSegmenter
 
 
@@ -111,7 +113,7 @@ def test_a_finished_folder_needs_no_model(folder, tmp_path, fake, monkeypatch):
     assert main(command(folder, tmp_path / "out")) == 0
 
 
-def test_killed_in_the_middle_and_run_again_it_is_complete(folder, tmp_path, fake):
+def test_killed_in_the_middle_and_run_again_it_is_complete(folder, tmp_path, fake, capsys):
     out = tmp_path / "out"
 
     def run_slowly() -> None:
@@ -124,6 +126,11 @@ def test_killed_in_the_middle_and_run_again_it_is_complete(folder, tmp_path, fak
     while not ((out / "results.jsonl").is_file() and len(records(out)) >= 5):
         assert time.monotonic() < deadline and process.is_alive()
         time.sleep(0.01)
+    capsys.readouterr()
+    assert main(command(folder, out)) == main(command(folder, out, "--overwrite")) == 2  # one process at a time
+    complaints = capsys.readouterr().err.splitlines()
+    assert len(complaints) == 2 and all(f"Another process is writing to {out}" in line for line in complaints)
+    assert fake.seen == []
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     done = len(records(out))
@@ -132,9 +139,18 @@ def test_killed_in_the_middle_and_run_again_it_is_complete(folder, tmp_path, fak
     assert main(command(folder, out)) == 1
     assert len(fake.seen) == len(GOOD - {Path(r["source"]).name for r in records(out)[:done]})
     assert sorted(Path(record["source"]).name for record in records(out)) == sorted(p.name for p in folder.iterdir())
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [LOCK_FILE]
     for path in out.glob("*.png"):
         assert np.asarray(Image.open(path)).shape == (12, 16)
+
+
+def test_what_another_process_wrote_while_the_model_was_read_is_not_lost(tmp_path):
+    mine = Ledger(tmp_path / "out", {"concept": "cat"})
+    with Ledger(tmp_path / "out", {"concept": "cat"}) as other:
+        other.append(tmp_path / "a.png", other.begin([tmp_path / "a.png"])[tmp_path / "a.png"], {})
+    with mine, pytest.raises(InputError, match=r"Another process wrote to .*out just now"):
+        mine.begin([tmp_path / "b.png"])
+    assert len(records(tmp_path / "out")) == 1
 
 
 def test_a_half_written_line_is_dropped_and_its_picture_done_again(folder, tmp_path, fake):

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from conceptseg.errors import InputError
-from conceptseg.files import replacing
+from conceptseg.files import lock_for_writing, replacing
 
 __all__ = ["CONFIG_FILE", "RowWriter", "claimed", "mask_path", "read_config", "read_rows", "write_config"]
 
@@ -37,13 +37,7 @@ class RowWriter:
     def __init__(self, folder: Path, rank: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / _ROWS.format(rank=rank)
-        self._lock = FileLock(folder / f".{self._path.name}.lock", timeout=0)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise InputError(
-                f"Another process is writing to {self._path}: wait for it, or choose another run."
-            ) from None
+        self._lock = lock_for_writing(folder, f".{self._path.name}.lock")
         self._file = self._path.open("ab", buffering=0)
         self._file.truncate(len(_whole_lines(self._path)))
 

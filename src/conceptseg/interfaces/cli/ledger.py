@@ -1,6 +1,6 @@
 """The results folder: what was asked of it (`request.json`) and what was answered (`results.jsonl`), resumable.
 
-A folder belongs to one request. A line of `results.jsonl` is one image; it is appended when the image's pictures are
+A folder belongs to one request, and to one process at a time. A line of `results.jsonl` is one image; it is appended when the image's pictures are
 on disk, so a process may be killed at any moment and the next one goes on from there.
 """
 
@@ -11,21 +11,27 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from conceptseg.errors import InputError
-from conceptseg.files import replacing
+from filelock import FileLock
 
-__all__ = ["REQUEST_FILE", "RESULTS_FILE", "Ledger"]
+from conceptseg.errors import InputError
+from conceptseg.files import lock_for_writing, replacing
+
+__all__ = ["LOCK_FILE", "REQUEST_FILE", "RESULTS_FILE", "Ledger"]
 
 REQUEST_FILE = "request.json"
 RESULTS_FILE = "results.jsonl"
+LOCK_FILE = ".lock"
 
 _LONGEST_STEM_BYTES = 200  # file systems take names of 255 bytes, suffixes included
 
 
 class Ledger:
-    """The memory of a results folder. Nothing is written before `begin`.
+    """The memory of a results folder; a context manager that keeps other processes out from `claim` on.
+
+    Nothing is written before `begin`.
 
     Args:
         folder: need not exist yet.
@@ -41,10 +47,20 @@ class Ledger:
             raise InputError(f"--out {folder} is a file: name a folder, which need not exist yet.")
         self.folder = folder
         self._request = dict(request)
+        self._lock: FileLock | None = None
         self._records = _read_records(folder / RESULTS_FILE)
         self._overwrite = overwrite
         if self._records and not overwrite:
             _check_same_request(folder, request)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def is_done(self, image: Path) -> bool:
         """Whether the image, as it lies on disk now, has its mask here."""
@@ -53,14 +69,29 @@ class Ledger:
             return False
         return record.get("file") == _fingerprint(image) and _pictures(self.folder, record)[0].is_file()
 
+    def claim(self) -> None:
+        """Keep other processes out; a folder that does not exist yet is claimed by `begin`.
+
+        Raises:
+            InputError: another process writes to the folder, or did since this one looked.
+        """
+        if self._lock is None and self.folder.is_dir():
+            self._lock = lock_for_writing(self.folder, LOCK_FILE)
+            if _read_records(self.folder / RESULTS_FILE) != self._records:
+                raise InputError(f"Another process wrote to {self.folder} just now: give the same command again.")
+
     def begin(self, pending: Iterable[Path]) -> dict[Path, str]:
         """Make ready for images that will be computed (again), and name each one's files.
 
         The name is the image's own stem where that is free and not overlong, else its beginning and a digest of the
         path: unique in the folder on every file system, and the same in every run.
+
+        Raises:
+            InputError: as from `claim`.
         """
         pending = list(pending)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.claim()
         for scrap in self.folder.glob(".*.part*"):  # what a killed process had not finished
             scrap.unlink(missing_ok=True)
         stems = self._stems_for(pending)

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment all images that are not done yet, and say how it went.
 
     Raises:
-        InputError: no images, a reference that cannot be used, or a results folder of another request.
+        InputError: no images, a reference that cannot be used, or a results folder of another request or process.
         CheckpointError: the model cannot be loaded.
     """
     from conceptseg.errors import InputError
@@ -73,11 +73,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
     references = [parse_reference(text) for text in args.ref]
     images = find_images(args.images, exclude=args.out)
-    ledger = Ledger(args.out, _request(args, references), overwrite=args.overwrite)
-    pending = [image for image in images if not ledger.is_done(image)]
-    tally = _Tally(total=len(images), kept=len(images) - len(pending))
-    if pending:
-        _segment_pending(load_segmenter(args), pending, references, args, ledger, tally)
+    with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
+        pending = [image for image in images if not ledger.is_done(image)]
+        tally = _Tally(total=len(images), kept=len(images) - len(pending))
+        if pending:
+            ledger.claim()
+            _segment_pending(load_segmenter(args), pending, references, args, ledger, tally)
     for image, reason in tally.failed.items():
         print(f"failed: {image}: {reason}", file=sys.stderr)
     print(tally.summary(args.out))
