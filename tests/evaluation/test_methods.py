@@ -55,8 +55,12 @@ def test_every_method_answers_every_question(nano, short_answers, name):
 def test_an_unknown_method_or_setting_is_refused(nano):
     with pytest.raises(InputError, match=r"Unknown method 'magic'\. Known methods: conceptseg, sam3, mllm-box"):
         get_method("magic", nano)
-    with pytest.raises(InputError, match="Method 'seg-zero' does not take these settings"):
+    known = r"Method 'seg-zero' does not take these settings: colour\. Its settings: frame_px, max_new_tokens"
+    with pytest.raises(InputError, match=known):
         get_method("seg-zero", nano, colour=3)
+    with pytest.raises(InputError, match="Method 'sam3-agent': rounds must be of type int, got 'abc'"):
+        get_method("sam3-agent", nano, rounds="abc")
+    assert get_method("sam3-agent", nano, score_from=1).score_from == 1
 
 
 def test_boxes_take_the_place_of_concept_tokens(nano, short_answers):

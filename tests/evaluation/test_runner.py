@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,15 @@ def test_what_failed_is_asked_again_only_on_request(fake_method, tmp_path):
     assert rows[1]["iou"] > 0
 
 
+def test_a_presence_that_is_no_number_costs_the_question_its_score(fake_method, tmp_path, monkeypatch):
+    answer = fake_method.answer
+    broken = lambda self, queries, route: [replace(r, presence=float("nan")) for r in answer(self, queries, route)]  # noqa: E731
+    monkeypatch.setattr(fake_method, "answer", broken)
+    rows = measure(config_of(write_set(tmp_path / "set", 2)), tmp_path / "run")
+    assert [row["error"] for row in rows] == ["SAM 3's presence score is nan, not a number"] * 2
+    assert [row["iou"] for row in rows] == [0, 0]
+
+
 def test_trouble_of_the_machine_ends_the_run_and_costs_no_sample(fake_method, data, tmp_path, monkeypatch):
     def out_of_memory(self, queries, route):
         raise ResourceError("Out of memory.")
@@ -181,6 +191,32 @@ def test_rows_of_two_runs_do_not_mix(fake_method, data, tmp_path, monkeypatch):
     monkeypatch.setattr("conceptseg.evaluation.runner.describe_checkpoint", lambda model, sam: {"sha256": "other"})
     with pytest.raises(InputError, match="it differs in: concept_tokens, layout, name, sha256"):
         measure(config_of(*data), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "magic"}, "Unknown method 'magic'"),
+        ({"options": {"colour": 3}}, "Method 'fake' does not take these settings: colour"),
+    ],
+)
+def test_a_wrong_method_leaves_no_run_behind(fake_method, data, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        measure(config_of(*data, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_changed_between_two_calls_are_refused(fake_method, tmp_path):
+    folder = write_set(tmp_path / "moths", 3)
+    measure(config_of(folder), tmp_path / "run")
+    index = folder / "samples.jsonl"
+    lines = index.read_text().splitlines()
+    index.write_text("\n".join([*lines[:2], lines[2].replace("moths/002", "moths/new")]) + "\n")
+    with pytest.raises(InputError, match=r"rows of questions that are no longer there.* e\.g\. 'moths/002'"):
+        measure(config_of(folder), tmp_path / "run")
+    index.write_text("\n".join(lines[:2]) + "\n")
+    with pytest.raises(InputError, match="it differs in: the number of questions of moths"):
+        measure(config_of(folder), tmp_path / "run")
 
 
 def test_two_writers_of_one_file_are_refused(tmp_path):
@@ -229,12 +265,27 @@ def street(folder: Path) -> Path:
     return folder
 
 
+def test_questions_about_one_picture_are_asked_together_with_one_object(fake_method, tmp_path, monkeypatch):
+    answer, batches = fake_method.answer, []
+
+    def note(self, queries, route):
+        batches.append([(query.source, id(query.image)) for query in queries])
+        return answer(self, queries, route)
+
+    monkeypatch.setattr(fake_method, "answer", note)
+    measure(config_of(street(tmp_path / "street"), batch_size=3), tmp_path / "run")
+    names = [[source for source, _ in batch] for batch in batches]
+    assert names == [["one/road", "one/sky"], ["two/road", "two/sky"]]  # not three and one
+    assert all(len({picture for _, picture in batch}) == 1 for batch in batches)
+    batches.clear()
+    measure(config_of(street(tmp_path / "street"), batch_size=1), tmp_path / "single")  # one question at a time
+    assert [len(batch) for batch in batches] == [1] * 4 and batches[0][0][1] == batches[1][0][1]
+
+
 def test_overlaps_of_one_picture_are_resolved_by_presence(fake_method, tmp_path, monkeypatch):
     answer = fake_method.answer
 
     def sky_is_surer(self, queries, route):
-        from dataclasses import replace
-
         return [replace(r, presence={"road": 0.2, "sky": 0.9}[r.concept]) for r in answer(self, queries, route)]
 
     monkeypatch.setattr(fake_method, "answer", sky_is_surer)

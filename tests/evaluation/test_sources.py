@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from conceptseg.data import ConceptSample, Reference, write_samples
+from conceptseg.data.benchmarks.duts import Duts
 from conceptseg.errors import ConfigError, InputError
 from conceptseg.evaluation.settings import EvaluationConfig, Shard
 from conceptseg.evaluation.sources import open_sources, parse_option
@@ -93,7 +94,8 @@ def test_another_reference_seed_leaves_the_worlds_targets():
     assert np.array_equal(first[0].image, second[0].image) and np.array_equal(first[0].mask, second[0].mask)
     assert len(second[0].references) == 4
     assert not set(pixels(first[0].references)) & set(pixels(second[0].references))
-    assert pixels(first[2].references) == pixels(second[2].references)  # a question of level CR keeps its own
+    assert np.array_equal(first[2].image, second[2].image) and first[2].rule == second[2].rule  # level CR as well
+    assert not set(pixels(first[2].references)) & set(pixels(second[2].references))
 
 
 def test_a_world_shows_as_many_references_as_asked():
@@ -133,6 +135,22 @@ def test_sets_that_cannot_be_measured_are_refused(folder, tmp_path):
     write_samples([replace(sample("a", "val", 1), mask=None)], tmp_path / "bare")
     with pytest.raises(InputError, match=r"1 of 1 samples of bare have no mask to compare with, e\.g\. 'a'"):
         open_sources([str(tmp_path / "bare")])
+
+
+def test_ids_that_occur_twice_are_refused(tmp_path, monkeypatch):
+    layouts.duts(tmp_path)
+    read = Duts.read
+    monkeypatch.setattr(Duts, "read", lambda *args, **options: [*read(*args, **options)] * 2)
+    with pytest.raises(InputError, match=r"2 ids of duts/test occur more than once, e\.g\. 'duts/"):
+        open_sources([f"duts={tmp_path}"])
+
+
+def test_a_picture_is_known_by_its_file_and_without_one_by_the_question(tmp_path):
+    write_set(tmp_path / "moths", 2)
+    (folder,) = open_sources([str(tmp_path / "moths")])
+    assert [Path(name).name for name in folder.pictures] == ["moths_000.png", "moths_001.png"]
+    (world,) = open_sources([WORLD])
+    assert world.pictures == world.ids
 
 
 def test_options_are_typed():

@@ -117,6 +117,32 @@ def test_features_are_computed_once_for_both_routes(nano, presence, replies, mon
     assert presence["asked"] == 2 and encoded == [1]
 
 
+def test_questions_about_one_picture_share_its_encoding(nano, presence, monkeypatch):
+    encoded = []
+    encode = nano.model.segmenter.encode
+    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    one, other = picture(), picture(shade=20)
+    results = nano.segment_batch([Query(image, "cat") for image in (one, other, one)], route="direct")
+    assert encoded == [2] and [result.image is one for result in results] == [True, False, True]
+    nano.segment_batch([Query(one, "cat"), Query(one, "dog")], route="direct")
+    nano.segment_batch([Query(one, "sheep")], route="direct")  # the next batch about the same picture
+    assert encoded == [2, 1]
+    nano.segment_batch([Query(picture(), "cat")], route="direct")  # looks the same, but need not be
+    nano.segment_batch([Query(one, "cat")], route="direct")
+    assert encoded == [2, 1, 1, 1]
+
+
+def test_shared_features_give_the_masks_of_pictures_asked_alone(nano):
+    sample = load_sample(ConceptWorld("living", seed=3).sample("living", 0))
+    other = picture()
+    images, words = [other, sample.image, sample.image], ["cat", "dog", "cat"]
+    together = nano.segment_batch([Query(i, w) for i, w in zip(images, words, strict=True)], route="direct")
+    for image, word, result in zip(images, words, together, strict=True):
+        alone = nano(image, word, route="direct")
+        assert result.presence == pytest.approx(alone.presence, abs=1e-4)
+        assert np.mean(result.mask != alone.mask) < 1e-3
+
+
 def test_a_forced_route_is_taken(nano, presence, replies):
     presence["score"] = 0.001
     assert nano(picture(), "one two three four five", route="direct").route is Route.DIRECT

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from conceptseg.errors import (
     ResourceError,
     SampleError,
 )
-from conceptseg.evaluation.baselines import Method, get_method
+from conceptseg.evaluation.baselines import Method, check_method, get_method
 from conceptseg.evaluation.provenance import describe_checkpoint, describe_software
 from conceptseg.evaluation.records import RowWriter, claimed, mask_path, read_config, read_rows, write_config
 from conceptseg.evaluation.rows import answered_row, error_row
@@ -74,14 +74,16 @@ def evaluate(
         All rows of the folder, this process's and others'.
 
     Raises:
-        InputError: the data cannot be opened, the folder belongs to another run, or is being written to.
+        InputError: the data cannot be opened, the method or its settings are unknown, the folder belongs to another
+            run or to data that have changed since, or is being written to.
         CheckpointError: the checkpoint is broken.
         ResourceError: memory ran out; a smaller batch may do.
     """
     shard = shard or Shard()
+    check_method(config.method, config.options)
     sources = open_sources(config.data, references=config.references, seed=config.seed)
     _begin(config, out, sources, shard)
-    done = {(row["data"], row["id"]) for row in read_rows(out) if not (retry_failed and row["error"])}
+    done = {(row["data"], row["id"]) for row in _rows_of(sources, out) if not (retry_failed and row["error"])}
     batches = [batch.without(done) for batch in islice(_batches(sources, config), shard.rank, None, shard.count)]
     total = sum(len(batch.wanted) for batch in batches)
     if total:
@@ -95,13 +97,28 @@ def evaluate(
     return read_rows(out)
 
 
+def _rows_of(sources: Sequence[DataSource], out: Path) -> list[dict[str, Any]]:
+    """What the folder holds already, all of it about the questions at hand."""
+    rows = read_rows(out)
+    places = {(source.name, name): place for source in sources for place, name in enumerate(source.ids)}
+    strange = [row["id"] for row in rows if places.get((row["data"], row["id"])) != row["index"]]
+    if strange:
+        raise InputError(
+            f"{out} holds rows of questions that are no longer there, or stand elsewhere, e.g. {strange[0]!r}: "
+            "the data have changed since. Choose another --out."
+        )
+    return rows
+
+
 def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], shard: Shard) -> None:
     """Make sure that the folder is this run's, and say in it what the run is; one process at a time."""
     wanted = config.model_dump(mode="json")
+    questions = {source.name: len(source.ids) for source in sources}
     with claimed(out):
         earlier = read_config(out)
         if earlier is not None:
             _refuse_others(out, earlier["config"], wanted)
+            _refuse_others(out, earlier["questions"], questions, "the number of questions of ")
             if shard.rank == 0:  # one look at gigabytes of weights is enough
                 _refuse_others(out, earlier["checkpoint"], describe_checkpoint(config.model, config.sam))
             return
@@ -109,17 +126,17 @@ def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], s
             "config": wanted,
             "checkpoint": describe_checkpoint(config.model, config.sam),
             "software": describe_software(),
-            "questions": {source.name: len(source.ids) for source in sources},
+            "questions": questions,
         }
         write_config(out, record)
 
 
-def _refuse_others(out: Path, earlier: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_others(out: Path, earlier: dict[str, Any], wanted: dict[str, Any], what: str = "") -> None:
     differing = sorted(key for key in earlier.keys() | wanted.keys() if earlier.get(key) != wanted.get(key))
     if differing:
         raise InputError(
-            f"{out} holds another run; it differs in: {', '.join(differing)}. Rows of two runs must not be mixed: "
-            "choose another --out."
+            f"{out} holds another run; it differs in: {what}{', '.join(differing)}. Rows of two runs must not be "
+            "mixed: choose another --out."
         )
 
 
@@ -140,21 +157,22 @@ class _Batch:
 
 
 def _batches(sources: Sequence[DataSource], config: EvaluationConfig) -> Iterator[_Batch]:
-    """All questions in batches; with overlaps to resolve, those about one picture together."""
+    """All questions in batches, in order; those about one picture that follow each other are never parted.
+
+    So SAM 3 encodes their picture once, and overlaps can be resolved. A batch has at most `batch_size` questions, or
+    one picture with more of them. With overlaps to resolve every picture has a batch of its own.
+    """
+    limit = 1 if config.overlaps == "resolved" else config.batch_size
     for source in sources:
-        everything = range(len(source.ids))
-        if config.overlaps == "resolved":
-            grouped = groupby(everything, key=partial(_picture_of, source))
-            parts = [tuple(places) for _, places in grouped]
-        else:
-            parts = [tuple(everything[start:][: config.batch_size]) for start in everything[:: config.batch_size]]
-        yield from (_Batch(source, part, part) for part in parts)
-
-
-def _picture_of(source: DataSource, place: int) -> str:
-    """What tells a question's picture from others: its file, or the question itself where there is none."""
-    image = source.samples[place].image
-    return str(image) if isinstance(image, (str, Path)) else source.ids[place]
+        part: tuple[int, ...] = ()
+        for _, places in groupby(range(len(source.ids)), key=source.pictures.__getitem__):
+            together = tuple(places)
+            if part and len(part) + len(together) > limit:
+                yield _Batch(source, part, part)
+                part = ()
+            part += together
+        if part:
+            yield _Batch(source, part, part)
 
 
 class _Work:
@@ -169,7 +187,8 @@ class _Work:
         """Ask, score, and keep the masks of the wanted questions; the others are asked only if they could interfere."""
         resolves = self._config.overlaps == "resolved"
         asked = batch.places if resolves else batch.wanted
-        questions = [self._read(batch.source.samples[place]) for place in asked]
+        shared: dict[str, Image.Image] = {}
+        questions = [self._read(batch.source.samples[place], batch.source.pictures[place], shared) for place in asked]
         results = self._answer(questions)
         if resolves:
             results = _without_overlaps(results)
@@ -179,11 +198,15 @@ class _Work:
             if place in batch.wanted
         ]
 
-    def _read(self, sample: ConceptSample) -> _Question:
-        """A sample's pictures, or what is wrong with them; a readable truth is kept in either case."""
+    def _read(self, sample: ConceptSample, picture: str, shared: dict[str, Image.Image]) -> _Question:
+        """A sample's pictures, or what is wrong with them; a readable truth is kept in either case.
+
+        Samples of one picture get the same object out of `shared`, by which it is encoded once.
+        """
         loaded = None
         try:
             loaded = load_sample(replace(sample, references=()))
+            loaded = replace(loaded, image=shared.setdefault(picture, loaded.image))
             mosaic = self._method.segmenter.build_mosaic(sample.references)
         except (ImageError, SampleError, InputError) as error:
             return _Question(sample, loaded, None, str(error))
@@ -214,6 +237,8 @@ class _Work:
 
     def _row(self, question: _Question, result: SegmentationResult, position: dict[str, Any]) -> dict[str, Any]:
         sample, loaded = question.sample, question.loaded
+        if result.presence is not None and not math.isfinite(result.presence):
+            result = _failure(sample.concept, f"SAM 3's presence score is {result.presence}, not a number")
         if loaded is None or result.mask is None:
             return error_row(sample, loaded, result.error or "the method gave no mask", self._config, position)
         try:

@@ -11,6 +11,7 @@ split, all of them.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.errors import InputError
 from conceptseg.evaluation.settings import DEFAULT_REFERENCES
-from conceptseg.taxonomy import Level, level_of
+from conceptseg.taxonomy import Level
 from conceptseg.training.config import ReferenceSection
 from conceptseg.training.drawing import ReferenceDrawer
 
@@ -42,6 +43,8 @@ class DataSource:
     """In a fixed order; those of ConceptWorld are made when asked for."""
     ids: tuple[str, ...]
     """The samples' ids, known without making the samples."""
+    pictures: tuple[str, ...]
+    """What tells each sample's picture from others: its file, or the sample's id where it has none."""
 
 
 def open_sources(specs: Iterable[str], *, references: int | None = None, seed: int = 0) -> list[DataSource]:
@@ -50,10 +53,12 @@ def open_sources(specs: Iterable[str], *, references: int | None = None, seed: i
     Args:
         specs: see the module's description.
         references: at most so many a question; None leaves it to the set. Samples of level CR keep their own.
-        seed: which references; 0 keeps those that a folder's rows name. Another seed changes nothing else.
+        seed: which references; 0 keeps those that a folder's rows name. Another seed changes nothing else. Samples of
+            level CR keep their own, except that ConceptWorld draws its references anew, of the same rule.
 
     Raises:
-        InputError: a word means nothing, a set is named twice, or samples have no mask to compare with.
+        InputError: a word means nothing, a set is named twice, or samples have no mask to compare with or no id of
+            their own.
         SampleError: a folder or benchmark is not complete.
     """
     sources = [source for spec in specs for source in _open(spec, references, seed)]
@@ -154,23 +159,33 @@ def _checked(name: str, samples: Sequence[ConceptSample]) -> DataSource:
             f"{len(without)} of {len(samples)} samples of {name} have no mask to compare with, e.g. {without[0]!r}. "
             "Where the data set gives boxes, `conceptseg data build` makes masks of them."
         )
-    return DataSource(name, samples, tuple(sample.id for sample in samples))
+    ids = tuple(sample.id for sample in samples)
+    twice = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} ids of {name} occur more than once, e.g. {twice[0]!r}; rows are told apart by id."
+        )
+    return DataSource(name, samples, ids, tuple(map(_picture_of, samples)))
+
+
+def _picture_of(sample: ConceptSample) -> str:
+    return str(sample.image) if isinstance(sample.image, (str, Path)) else sample.id
 
 
 class _WorldSamples(Sequence[ConceptSample]):
     """The first samples of every task of a world, task after task, made when asked for.
 
-    Reference seed s shows references number s·n … s·n + n - 1, so that targets stay and references are all new; of
-    level CR the first four, whatever the seed.
+    Questions of level CR are shown with four references, whatever is asked for, unless that is none. Four are always
+    made, so that no target depends on how many are shown.
     """
 
     def __init__(
         self, tasks: str | list[str], split: str, seed: int, count: int, references: int | None, reference_seed: int
     ) -> None:
-        shown = DEFAULT_REFERENCES if references is None else references
-        self._count, self._skipped = count, shown * reference_seed
-        self._world = ConceptWorld(tasks, split, seed, references=shown * (reference_seed + 1))
-        self._reasoning = ConceptWorld(tasks, split, seed, references=DEFAULT_REFERENCES if shown else 0)
+        self._count = count
+        self._shown = DEFAULT_REFERENCES if references is None else references
+        made = max(self._shown, DEFAULT_REFERENCES)
+        self._world = ConceptWorld(tasks, split, seed, references=made, reference_seed=reference_seed)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -193,10 +208,9 @@ class _WorldSamples(Sequence[ConceptSample]):
             return [self[number] for number in range(*index.indices(len(self)))]
         number, place = divmod(range(len(self))[index], self._count)
         task = self._world.tasks[number]
-        if level_of(task) is Level.CR:
-            return self._reasoning.sample(task, place)
         sample = self._world.sample(task, place)
-        return replace(sample, references=sample.references[self._skipped :])
+        belong = sample.level is Level.CR and self._shown
+        return replace(sample, references=sample.references[: DEFAULT_REFERENCES if belong else self._shown])
 
 
 def _open_world(spec: str, references: int | None, seed: int) -> DataSource:
@@ -205,4 +219,4 @@ def _open_world(spec: str, references: int | None, seed: int) -> DataSource:
         raise InputError(f"--data {spec!r}: expected world:TASK:SPLIT:COUNT:SEED, e.g. world:all:seen_test:100:0.")
     tasks = "all" if matched["tasks"] == "all" else matched["tasks"].split(",")
     samples = _WorldSamples(tasks, matched["split"], int(matched["seed"]), int(matched["count"]), references, seed)
-    return DataSource(spec, samples, samples.ids)
+    return DataSource(spec, samples, samples.ids, samples.ids)

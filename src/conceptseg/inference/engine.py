@@ -68,6 +68,7 @@ class ConceptSegmenter:
     def __init__(self, model: ConceptSegModel) -> None:
         self.model = model.eval()
         self._last_references: tuple[tuple[Reference, ...], Mosaic | None] = ((), None)
+        self._last_picture: tuple[Image.Image, ImageFeatures] | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Path = "nano", *, device: str = "auto", **options: Any) -> ConceptSegmenter:
@@ -167,6 +168,29 @@ class ConceptSegmenter:
         return self._last_references[1]
 
     @torch.no_grad()
+    def encode(self, images: Sequence[Image.Image]) -> ImageFeatures:
+        """SAM 3's features of pictures, in their order; a picture given several times is encoded once.
+
+        Pictures are told apart as objects, not by content. When all are one picture, its features are kept until
+        another is encoded: further questions about it do not encode it again.
+
+        Args:
+            images: at least one, of any sizes.
+        """
+        distinct = list({id(image): image for image in images}.values())
+        if not (len(distinct) == 1 and self._last_picture and self._last_picture[0] is distinct[0]):
+            self._last_picture = None
+            segmenter = self.model.segmenter
+            features = segmenter.encode(segmenter.preprocess(distinct))
+            self._last_picture = (distinct[0], features) if len(distinct) == 1 else None
+        else:
+            features = self._last_picture[1]
+        if len(distinct) == len(images):
+            return features
+        places = {id(image): place for place, image in enumerate(distinct)}
+        return features.select([places[id(image)] for image in images])
+
+    @torch.no_grad()
     def segment_batch(
         self, queries: Sequence[Query], *, route: str | RouteChoice = RouteChoice.AUTO
     ) -> list[SegmentationResult]:
@@ -211,8 +235,7 @@ class ConceptSegmenter:
     def _encode(self, queries: Sequence[Query], clock: _Clock) -> ImageFeatures | None:
         if not queries:
             return None
-        segmenter = self.model.segmenter
-        features = segmenter.encode(segmenter.preprocess([query.image for query in queries]))
+        features = self.encode([query.image for query in queries])
         clock.lap("encode", range(len(queries)))
         return features
 

@@ -9,6 +9,7 @@ import pytest
 from conceptseg.data import ConceptSample
 from conceptseg.data.world import SPLITS, TRAINED_TASKS, WORLD_TASKS, ConceptWorld, vocabulary_texts
 from conceptseg.data.world.tasks import Picture
+from conceptseg.data.world.world import _NothingFitsError
 from conceptseg.errors import InputError, SampleError
 from conceptseg.taxonomy import LEAF_TASKS
 
@@ -50,6 +51,30 @@ def test_fewer_references_change_no_picture(task: str):
     assert_same(four, one)
     assert np.array_equal(four.references[0].image, one.references[0].image)
     assert np.array_equal(four.references[0].mask, one.references[0].mask)
+
+
+@pytest.mark.parametrize("task", ["living", "static_difference", "cross_view"])
+def test_another_reference_seed_changes_the_references_alone(task: str):
+    first, second, again = (
+        ConceptWorld(task, seed=5, size_px=80, references=2, reference_seed=seed).sample(task, 2) for seed in (0, 1, 1)
+    )
+    assert_same(first, second)
+    for one, two, same in zip(first.references, second.references, again.references, strict=True):
+        assert not np.array_equal(one.image, two.image) and np.array_equal(two.image, same.image)
+
+
+def test_a_reference_that_another_seed_cannot_draw_is_that_of_seed_0(monkeypatch):
+    world = ConceptWorld("living", seed=5, size_px=64, references=1, reference_seed=1)
+    draw = ConceptWorld._picture
+
+    def only_seed_0(self, task, index, theme, reference, reference_seed=0):
+        if reference_seed:
+            raise _NothingFitsError
+        return draw(self, task, index, theme, reference)
+
+    monkeypatch.setattr(ConceptWorld, "_picture", only_seed_0)
+    plain = ConceptWorld("living", seed=5, size_px=64, references=1)
+    assert np.array_equal(world.sample("living", 0).references[0].image, plain.sample("living", 0).references[0].image)
 
 
 def test_seed_split_and_index_each_make_another_picture():

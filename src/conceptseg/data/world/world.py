@@ -23,7 +23,7 @@ _AREA = (0.01, 0.6)
 
 
 class ConceptWorld:
-    """Samples by (task, index), each depending on nothing but (seed, split, task, index).
+    """Samples by (task, index), each depending on nothing but (seed, split, task, index), and `reference_seed`.
 
     Args:
         tasks: leaf tasks to interleave in `world[i]`, or "all".
@@ -33,9 +33,10 @@ class ConceptWorld:
         references: how many references a sample has; fewer of them changes no picture.
         backgrounds: a folder of photographs to stand behind half of the scenes.
         reference_px: side of the reference pictures; None for two thirds of `size_px` (a mosaic shrinks them anyway).
+        reference_seed: another one draws other references of the same rule, and leaves everything else as it is.
 
     Raises:
-        InputError: an unknown task or split, a size under 32, a negative number of references.
+        InputError: an unknown task or split, a size under 32, a negative number of references or reference seed.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ConceptWorld:
         references: int = 4,
         backgrounds: Path | None = None,
         reference_px: int | None = None,
+        reference_seed: int = 0,
     ) -> None:
         self.tasks = _checked_tasks(tasks)
         self.split = check_split(split)
@@ -54,6 +56,7 @@ class ConceptWorld:
         self.size_px = _at_least("size_px", size_px, 32)
         self.references = _at_least("references", references, 0)
         self.reference_px = _at_least("reference_px", reference_px or -(-size_px * 2 // 3), 16)
+        self.reference_seed = _at_least("reference_seed", reference_seed, 0)
         self._studio = Studio(split, backgrounds)
 
     @staticmethod
@@ -137,7 +140,7 @@ class ConceptWorld:
         return WORLD_TASKS[task].theme(generator(self.seed, self.split, task, index, *key), self._studio)
 
     def _sample(self, name: str, task: str, index: int, theme: Theme, target: Picture) -> ConceptSample:
-        shown = [self._picture(task, index, theme, number) for number in range(self.references)]
+        shown = [self._reference(task, index, theme, number) for number in range(self.references)]
         return ConceptSample(
             id=f"world/{self.split}/{name}",
             task=task,
@@ -151,15 +154,30 @@ class ConceptWorld:
             split=self.split,
         )
 
-    def _picture(self, task: str, index: int, theme: Theme, reference: int | None) -> Picture:
+    def _reference(self, task: str, index: int, theme: Theme, number: int) -> Picture:
+        """A reference by its number.
+
+        That of reference seed 0 is drawn in any case, for whether it can be decides if the theme holds; it stands in
+        where another seed finds none.
+        """
+        picture = self._picture(task, index, theme, number)
+        if not self.reference_seed:
+            return picture
+        try:
+            return self._picture(task, index, theme, number, self.reference_seed)
+        except _NothingFitsError:
+            return picture
+
+    def _picture(self, task: str, index: int, theme: Theme, reference: int | None, reference_seed: int = 0) -> Picture:
         """The target (`reference` None) or a reference; drawn again until its mask is neither tiny nor huge.
 
         Raises:
             _NothingFitsError: no attempt succeeds, as with a thing too thin for any size.
         """
         side = self.size_px if reference is None else self.reference_px
+        other = ("references", reference_seed) if reference_seed else ()
         for attempt in range(_ATTEMPTS):
-            rng = generator(self.seed, self.split, task, index, reference, attempt)
+            rng = generator(self.seed, self.split, task, index, reference, attempt, *other)
             picture = WORLD_TASKS[task].draw(theme, rng, self._studio, side, reference)
             masks = (picture.mask, picture.rival_mask)
             if all(mask is None or _AREA[0] <= mask.mean() <= _AREA[1] for mask in masks):

@@ -6,6 +6,8 @@ method.answer(queries, RouteChoice.AUTO)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from conceptseg.errors import InputError
@@ -17,10 +19,33 @@ from conceptseg.evaluation.baselines.sam3_agent import Sam3Agent
 from conceptseg.evaluation.baselines.seg_zero import SegZero
 from conceptseg.inference import ConceptSegmenter
 
-__all__ = ["METHODS", "Method", "get_method"]
+__all__ = ["METHODS", "Method", "check_method", "get_method"]
 
 METHODS: dict[str, type[Method]] = {method.name: method for method in (ConceptSeg, Sam3, MllmBox, Sam3Agent, SegZero)}
 """Name → method."""
+
+
+def check_method(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse a method that is not there, or settings that it does not have, before a model is loaded.
+
+    Args:
+        name: as for `get_method`.
+        options: the method's own settings.
+
+    Raises:
+        InputError: there is no such method, it has no such setting, or a setting is of the wrong kind.
+    """
+    if name not in METHODS:
+        raise InputError(f"Unknown method {name!r}. Known methods: {', '.join(METHODS)}.")
+    defaults = {field.name: field.default for field in fields(METHODS[name]) if field.name != "segmenter"}
+    unknown = sorted(options.keys() - defaults.keys())
+    if unknown:
+        known = ", ".join(defaults) or "none"
+        raise InputError(f"Method {name!r} does not take these settings: {', '.join(unknown)}. Its settings: {known}.")
+    for option, value in options.items():
+        kind = type(defaults[option])
+        if not (isinstance(value, kind) or (kind is float and isinstance(value, int))):
+            raise InputError(f"Method {name!r}: {option} must be of type {kind.__name__}, got {value!r}.")
 
 
 def get_method(name: str, segmenter: ConceptSegmenter, **options: Any) -> Method:
@@ -32,11 +57,7 @@ def get_method(name: str, segmenter: ConceptSegmenter, **options: Any) -> Method
         options: the method's own settings.
 
     Raises:
-        InputError: there is no such method, or it has no such setting.
+        InputError: as `check_method`.
     """
-    if name not in METHODS:
-        raise InputError(f"Unknown method {name!r}. Known methods: {', '.join(METHODS)}.")
-    try:
-        return METHODS[name](segmenter, **options)
-    except TypeError as error:
-        raise InputError(f"Method {name!r} does not take these settings: {error}.") from error
+    check_method(name, options)
+    return METHODS[name](segmenter, **options)

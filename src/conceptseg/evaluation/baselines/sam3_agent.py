@@ -59,9 +59,7 @@ class Sam3Agent(Method):
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:
         """Answer a batch; whatever the route, the MLLM is asked."""
         started = time.perf_counter()
-        segmenter = self.segmenter.model.segmenter
-        with torch.no_grad():
-            features = segmenter.encode(segmenter.preprocess([query.image for query in queries]))
+        features = self.segmenter.encode([query.image for query in queries])
         cases = [_Case(query, features.select([number])) for number, query in enumerate(queries)]
         for _ in range(self.rounds):
             self._propose([case for case in cases if not case.settled])

@@ -19,8 +19,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-
 from conceptseg.evaluation.baselines.base import Method
 from conceptseg.evaluation.baselines.objects import Pointer, draw_object, union_of
 from conceptseg.geometry import BoxXYXY, box_area, clip_box, order_box, scale_box
@@ -56,8 +54,7 @@ class SegZero(Method):
         started = time.perf_counter()
         texts = self._ask(queries)
         segmenter = self.segmenter.model.segmenter
-        with torch.no_grad():
-            features = segmenter.encode(segmenter.preprocess([query.image for query in queries]))
+        features = self.segmenter.encode([query.image for query in queries])
         results = []
         for number, (query, text) in enumerate(zip(queries, texts, strict=True)):
             size_hw = (query.image.height, query.image.width)
