@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -229,6 +231,22 @@ def test_unreadable_files_are_named(tmp_path: Path, load):
     ]:
         with pytest.raises(ImageError, match=message):
             load(tmp_path / name)
+
+
+def test_what_is_no_source_at_all_is_named():
+    """In a process of its own, for in this one the types of arguments are checked."""
+    code = """
+from conceptseg.images import ImageError, load_image, load_mask
+for load in (load_image, load_mask):
+    for source in (None, 5):
+        try:
+            load(source)
+        except ImageError as error:
+            print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    complaint = "Expected an image as a file name, bytes, a PIL image or an array, got <{}>."
+    assert done.stdout.splitlines() == [complaint.format(name) for name in ("NoneType", "int") * 2]
 
 
 def test_only_local_files_are_read():

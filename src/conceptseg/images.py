@@ -86,7 +86,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         A PIL image of mode "RGB".
 
     Raises:
-        ImageError: the source is missing, no image, truncated, too large, or an array of another shape or dtype.
+        ImageError: the source is missing, no image, truncated, too large, an array of another shape or dtype, or
+            something else altogether.
     """
     name = describe_source(source)
     if isinstance(source, LazyImage):
@@ -161,7 +162,7 @@ def resize_mask(mask: Bool[np.ndarray, "h w"], size_hw: tuple[int, int]) -> Bool
 
 
 def describe_source(source: ImageSource) -> str:
-    """What error messages and logs call a source: its file name, or its kind and size."""
+    """What error messages and logs call a source: its file name, or its kind and size; of anything else the type."""
     if isinstance(source, (str, Path)):
         return repr(str(source))
     if isinstance(source, bytes):
@@ -172,7 +173,9 @@ def describe_source(source: ImageSource) -> str:
         return repr(source.name)
     if isinstance(filename := getattr(source, "filename", None), (str, Path)) and str(filename):
         return repr(str(filename))
-    return f"<PIL image {source.mode} {source.width}×{source.height}>"
+    if isinstance(source, Image.Image):
+        return f"<PIL image {source.mode} {source.width}×{source.height}>"
+    return f"<{type(source).__name__}>"
 
 
 def _decode(source: str | Path | bytes | Image.Image, max_pixels: int) -> Image.Image:
@@ -180,6 +183,8 @@ def _decode(source: str | Path | bytes | Image.Image, max_pixels: int) -> Image.
     name = describe_source(source)
     if isinstance(source, Image.Image):
         return _read_pixels(source, name, max_pixels)
+    if not isinstance(source, (str, Path, bytes)):
+        raise ImageError(f"Expected an image as a file name, bytes, a PIL image or an array, got {name}.")
     with _open(source, name) as image:
         return _read_pixels(image, name, max_pixels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -50,6 +51,23 @@ def test_the_overlay_is_as_large_as_the_picture_and_touches_the_mask_only(mask):
     assert overlay.size == (mask.shape[1], mask.shape[0])
     changed = (np.asarray(overlay) != 100).any(axis=2)
     assert np.array_equal(changed, mask)
+
+
+def test_the_overlay_is_half_tinted_within_a_full_outline():
+    mask = np.zeros((9, 9), dtype=bool)
+    mask[2:7, 2:7] = True
+    pixels = np.asarray(result_of(mask).overlay())
+    assert pixels[2, 4].tolist() == [255, 64, 64]
+    assert np.abs(pixels[3:6, 3:6].astype(int) - [178, 82, 82]).max() <= 1
+
+
+def test_the_overlay_of_a_large_picture_needs_a_copy_and_little_more():
+    result = result_of(np.ones((2000, 3000), dtype=bool))
+    tracemalloc.start()
+    overlay = result.overlay()
+    peak = tracemalloc.get_traced_memory()[1]  # numpy's share; Pillow's is the copy that comes back
+    tracemalloc.stop()
+    assert overlay.size == (3000, 2000) and peak < 6 * 2000 * 3000
 
 
 def test_the_overlay_shows_the_box():

@@ -56,6 +56,8 @@ def test_version(capsys):
         ([], "required: COMMAND"),
         (["segment", "x"], "required: --concept"),
         (["segment", "x", "--concept", "y", "--route", "fast"], "invalid choice: 'fast'"),
+        (["segment", "x", "--concept", "caf\udce9"], "--concept: 'caf\\udce9' is not UTF-8"),
+        (["data", "from-folders", "a", "b", "--out", "c", "--concept", "caf\udce9"], "is not UTF-8"),
         (["doctor", "--colour"], "unrecognized arguments: --colour"),
     ],
 )

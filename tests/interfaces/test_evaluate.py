@@ -69,7 +69,7 @@ def test_failures_are_listed_and_told_by_the_status(nano, tmp_path, capsys):
     [
         (("--data", "nowhere"), "is neither a folder with samples.jsonl"),
         (("--data", WORLD, "--method", "magic"), "Unknown method 'magic'"),
-        (("--data", WORLD, "--batch-size", 0), "batch_size: Input should be greater than or equal to 1"),
+        (("--data", WORLD, "--batch-size", 0), "batch_size: expected greater than or equal to 1, got 0"),
         (("--data", WORLD, "--option", "x"), "expected KEY=VALUE"),
         (("--data", WORLD, "--integer-wfm"), "it goes with protocol paper"),
     ],

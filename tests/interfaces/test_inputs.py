@@ -50,6 +50,7 @@ def test_an_argument_without_pictures_is_an_error(tree, argument, complaint):
         ("b.jpg", "b.jpg", None, None),
         ("b.jpg@a.PNG", "b.jpg", "a.PNG", None),
         ("b.jpg@1,2,30,40.5", "b.jpg", None, (1.0, 2.0, 30.0, 40.5)),
+        ("b.jpg@-1,0,1e3,.5e2", "b.jpg", None, (-1.0, 0.0, 1000.0, 50.0)),
         ("b.jpg@ 1, 2, 30, 40", "b.jpg", None, (1.0, 2.0, 30.0, 40.0)),
         ("a@b.jpg", "a@b.jpg", None, None),
         ("a@b.jpg@m@2.png", "a@b.jpg", "m@2.png", None),
@@ -71,7 +72,9 @@ def test_references_are_read(tree, text, image, mask, box):
         ("b.jpg@absent.png", "neither a mask file nor a box"),
         ("b.jpg@1,2,3", "neither a mask file nor a box"),
         ("b.jpg@30,2,1,4", "x1 < x2"),
-        ("b.jpg@1.2.3,2,9,9", "could not convert"),
+        ("b.jpg@1.2.3,2,9,9", "neither a mask file nor a box"),
+        ("b.jpg@0,0,inf,9", "all finite"),
+        ("b.jpg@0,nan,9,9", "all finite"),
     ],
 )
 def test_wrong_references_are_refused(tree, text, complaint):

@@ -18,7 +18,9 @@ from conceptseg.models.released import load_released
 def test_options_are_typed_and_all_mistakes_are_told_at_once():
     assert LoadOptions.of({"dtype": "bfloat16"}).dtype is torch.bfloat16
     assert LoadOptions.of({"sam": Path("a/b")}).sam == "a/b"
-    with pytest.raises(InputError, match=r"dtype: .*unknown dtype 'int3'.*bits: .*nonsense: .*Known are: device, sam"):
+    with pytest.raises(
+        InputError, match=r"dtype: .*unknown dtype 'int3'.*bits: .*nonsense: unknown key; known are device, sam"
+    ):
         LoadOptions.of({"dtype": "int3", "bits": 3, "nonsense": True})
 
 

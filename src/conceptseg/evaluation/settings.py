@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from conceptseg.errors import ConfigError
 from conceptseg.metrics import IgnoreAs, ProtocolName
+from conceptseg.validation import explain_mistakes
 
 __all__ = ["DEFAULT_REFERENCES", "EvaluationConfig", "Shard"]
 
@@ -73,13 +74,7 @@ class EvaluationConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("Wrong evaluation settings:\n" + "\n".join(map(_told, error.errors()))) from error
-
-
-def _told(problem: Mapping[str, Any]) -> str:
-    """One of pydantic's complaints in a line; those about several settings together name them themselves."""
-    where = ".".join(map(str, problem["loc"]))
-    return f"{where}: {problem['msg']}, got {problem['input']!r}" if where else str(problem["msg"])
+            raise ConfigError("Wrong evaluation settings:\n" + "\n".join(explain_mistakes(error, cls))) from error
 
 
 class Shard(BaseModel):

@@ -21,6 +21,7 @@ from conceptseg.protocol import Response
 __all__ = ["SegmentationResult"]
 
 _TINT = (255, 64, 64)
+_HALF = 128  # how strongly the tint covers, of 255
 _BOX_COLOUR = (255, 210, 0)
 
 
@@ -69,11 +70,10 @@ class SegmentationResult:
             InputError: the result holds an error.
         """
         image, mask = self._picture()
-        pixels = np.asarray(image, dtype=np.float32).copy()
-        pixels[mask] = 0.5 * pixels[mask] + 0.5 * np.array(_TINT, dtype=np.float32)
-        edge = mask ^ _eroded(mask)
-        pixels[edge] = _TINT
-        picture = Image.fromarray(pixels.astype(np.uint8))
+        strength = mask * np.uint8(_HALF)
+        strength[mask & ~_eroded(mask)] = 255
+        picture = image.copy()
+        picture.paste(_TINT, mask=Image.fromarray(strength))
         if self.box is not None:
             x1, y1, x2, y2 = round_box(self.box)
             inside = (x1, y1, x2 - 1, y2 - 1)  # Pillow's last row and column belong to the rectangle

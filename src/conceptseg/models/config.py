@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from conceptseg.errors import CheckpointError
 from conceptseg.models.translation import TranslationConfig
 from conceptseg.protocol import SYSTEM_PROMPT
+from conceptseg.validation import explain_mistakes
 
 __all__ = ["CONFIG_FILE", "CTM_FILE", "RELEASED_PROTOCOL", "ConceptSegConfig", "ProtocolConfig", "read_json"]
 
@@ -76,7 +77,7 @@ class ConceptSegConfig(BaseModel):
         try:
             return cls.model_validate(read_json(folder / CONFIG_FILE))
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(explain_mistakes(error, cls))
             raise CheckpointError(f"{folder / CONFIG_FILE} is not a ConceptSeg config: {problems}.") from error
 
 

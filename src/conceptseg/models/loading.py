@@ -28,6 +28,7 @@ from conceptseg.models.released_layout import translation_name
 from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.models.tensor_files import read_header
 from conceptseg.models.translation import ConceptTranslation
+from conceptseg.validation import explain_mistakes
 
 __all__ = [
     "BUNDLED",
@@ -91,8 +92,7 @@ class LoadOptions(BaseModel):
         try:
             return cls.model_validate(options)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise InputError(f"Wrong loading options: {problems}. Known are: {', '.join(cls.model_fields)}.") from error
+            raise InputError(f"Wrong loading options: {'; '.join(explain_mistakes(error, cls))}.") from error
 
 
 @dataclass(frozen=True, eq=False)

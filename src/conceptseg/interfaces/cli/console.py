@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conceptseg.inference import ConceptSegmenter
 
-__all__ = ["add_model_arguments", "format_bytes", "format_table", "load_segmenter"]
+__all__ = ["add_model_arguments", "format_bytes", "format_table", "load_segmenter", "words"]
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -30,6 +30,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
     )
+
+
+def words(text: str) -> str:
+    """An argument that a model will read, for argparse: text, where file names may hold any bytes.
+
+    Raises:
+        ArgumentTypeError: it came as bytes that are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
+    return text
 
 
 def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:

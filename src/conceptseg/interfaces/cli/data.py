@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from conceptseg.interfaces.cli.console import add_model_arguments, format_table
+from conceptseg.interfaces.cli.console import add_model_arguments, format_table, words
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 def _add_from_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of pictures")
     parser.add_argument("masks", type=Path, metavar="MASKS", help="masks of the same names (or NAME_mask, NAME_gt)")
-    parser.add_argument("--concept", required=True, metavar="TEXT", help="what the masks show, in words")
-    parser.add_argument("--answer", metavar="TEXT", help="the same as a noun phrase of one to three words")
+    parser.add_argument("--concept", type=words, required=True, metavar="TEXT", help="what the masks show, in words")
+    parser.add_argument("--answer", type=words, metavar="TEXT", help="the same as a noun phrase of one to three words")
     parser.add_argument("--task", default="other_cd", metavar="T", help="task of the taxonomy (default: other_cd)")
     parser.add_argument("--split", default="train", metavar="S", help="what to call this part (default: train)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where samples.jsonl and copies go")

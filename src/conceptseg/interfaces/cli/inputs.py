@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from conceptseg.data.samples import Reference
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, SampleError
+from conceptseg.geometry import BoxXYXY
 from conceptseg.images import IMAGE_SUFFIXES
 
 __all__ = ["find_images", "parse_reference"]
-
-_FOUR_NUMBERS = re.compile(r"\s*-?[\d.]+\s*(,\s*-?[\d.]+\s*){3}")
 
 
 def find_images(arguments: Sequence[str], *, exclude: Path) -> list[Path]:
@@ -57,8 +55,8 @@ def parse_reference(text: str) -> Reference:
             return Reference(_absolute(image))
         if Path(mark).is_file():
             return Reference(_absolute(image), mask=_absolute(mark))
-        if _FOUR_NUMBERS.fullmatch(mark):
-            return _with_box(_absolute(image), mark, text)
+        if numbers := _four_numbers(mark):
+            return _with_box(_absolute(image), numbers, text)
         raise InputError(f"--ref {text!r}: {mark!r} is neither a mask file nor a box x1,y1,x2,y2 in pixels.")
     raise InputError(f"--ref {text!r}: there is no such image. Expected IMG, IMG@MASK or IMG@x1,y1,x2,y2.")
 
@@ -69,11 +67,19 @@ def _cuts(text: str) -> Iterator[int]:
     yield from (index for index in range(len(text) - 1, 0, -1) if text[index] == "@")
 
 
-def _with_box(image: Path, numbers: str, text: str) -> Reference:
+def _four_numbers(mark: str) -> BoxXYXY | None:
+    """Numbers as Python writes them, `1e3` included; whether they make up a box is for `Reference` to say."""
     try:
-        x1, y1, x2, y2 = (float(number) for number in numbers.split(","))
-        return Reference(image, box=(x1, y1, x2, y2))
-    except ValueError as error:  # SampleError is one
+        x1, y1, x2, y2 = map(float, mark.split(","))
+    except ValueError:
+        return None
+    return x1, y1, x2, y2
+
+
+def _with_box(image: Path, box: BoxXYXY, text: str) -> Reference:
+    try:
+        return Reference(image, box=box)
+    except SampleError as error:
         raise InputError(f"--ref {text!r}: {error}") from error
 
 

@@ -1,7 +1,7 @@
 """The results folder: what was asked of it (`request.json`) and what was answered (`results.jsonl`), resumable.
 
-A folder belongs to one request, and to one process at a time. A line of `results.jsonl` is one image; it is appended when the image's pictures are
-on disk, so a process may be killed at any moment and the next one goes on from there.
+A folder belongs to one request, and to one process at a time. A line of `results.jsonl` is one image; it is appended
+when the image's pictures are on disk, so a process may be killed at any moment and the next one goes on from there.
 """
 
 from __future__ import annotations

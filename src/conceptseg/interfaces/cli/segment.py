@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg import __version__
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, words
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("segment", description=__doc__, epilog=_EPILOG)
     parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER|GLOB")
-    parser.add_argument("--concept", required=True, metavar="TEXT", help="what to segment, in words")
+    parser.add_argument("--concept", type=words, required=True, metavar="TEXT", help="what to segment, in words")
     parser.add_argument(
         "--ref",
         action="append",

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Make or show samples.
 
     Raises:
-        InputError: an unknown task or split, or a negative number.
+        InputError: an unknown task or split, a negative number, or a sheet that is no picture by its name.
     """
     from conceptseg.errors import InputError
 
@@ -65,7 +65,11 @@ def _make(world: ConceptWorld, args: argparse.Namespace) -> int:
 
 def _show(world: ConceptWorld, args: argparse.Namespace) -> int:
     from conceptseg.data.world import contact_sheet
+    from conceptseg.errors import InputError
+    from conceptseg.images import IMAGE_SUFFIXES
 
+    if args.out.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"--out {args.out}: a sheet is a picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(world, args.count).save(args.out)
     print(f"{args.count} samples of each of {len(world.tasks)} tasks → {args.out}")
