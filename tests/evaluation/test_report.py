@@ -249,6 +249,7 @@ def test_a_report_holds_every_table_in_every_form(measured, tmp_path):
     assert (tmp_path / "report/figures/table_01.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "report/gallery/run.html").read_text()
     assert page.count("<article>") == 15 and page.count("data:image/jpeg") == 15 * 4
+    assert page.count('alt="references: ') == page.count('alt="prediction: ') == 15
     assert "<h2>worst</h2>" in page and "moths/004" in page
 
 
@@ -257,6 +258,38 @@ def test_what_cannot_be_drawn_is_said_and_the_tables_are_there(measured, tmp_pat
     report = write_report([measured], tmp_path / "report")
     assert len(report.left_out) == 1 and report.left_out[0].startswith("gallery of fake (nano): --data")
     assert report.page.is_file()
+
+
+def test_runs_in_folders_of_one_name_keep_their_own_pages(fake_method, tmp_path):
+    for kind in ("a", "b"):
+        config = EvaluationConfig.of({"data": (str(write_set(tmp_path / kind / "set", 2)),), "method": "fake"})
+        evaluate(config, tmp_path / kind / "run", FakeSegmenter)
+    report = write_report([load_run(tmp_path / kind / "run") for kind in ("a", "b")], tmp_path / "report")
+    assert {path.name for path in (tmp_path / "report/gallery").iterdir()} == {"run.html", "run_2.html"}
+    for label, page in (("[run]", "run"), ("[run_2]", "run_2")):
+        assert f"<h1>fake (nano) {label}</h1>" in (tmp_path / f"report/gallery/{page}.html").read_text()
+        assert f"- fake (nano) {label}: " in report.page.read_text()
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_gallery_does_not_show_other_pictures_than_were_measured(measured, tmp_path, count):
+    for path in (tmp_path / "moths").rglob("*.*"):
+        path.unlink()
+    write_set(tmp_path / "moths", count, task="shadow")
+    index = tmp_path / "moths/samples.jsonl"
+    index.write_text(index.read_text().replace("moths/00", "moths/99"))
+    (reason,) = write_report([measured], tmp_path / "report").left_out
+    assert "is no longer number" in reason and "of moths: the data have changed" in reason
+
+
+def test_a_row_of_several_runs_tells_of_all(tmp_path):
+    rows = [score_row("set", 0, "shadow", 0.5)]
+    draws = [make_run(tmp_path / f"draw{seed}", rows, seed=seed) for seed in (0, 1)]
+    (row,) = ours(table_11(draws))
+    assert "draw0: set" in row.note and "draw1: set" in row.note and "seed 1" in row.note
+    routes = [make_run(tmp_path / route, rows, route=route) for route in ("auto", "direct")]
+    (row,) = ours(table_10(routes))
+    assert row.note.count("1 questions") == 2 and "route direct" in row.note
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -233,6 +233,13 @@ def test_a_number_that_is_none_is_not_written(tmp_path):
     assert read_rows(tmp_path) == []
 
 
+def test_an_id_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
+    odd = {"data": "süß\u2028", "id": "moth\udcff\n", "index": 0, "error": None}
+    with RowWriter(tmp_path) as writer:
+        writer.write([odd])
+    assert read_rows(tmp_path) == [odd]
+
+
 def test_predictions_are_kept_for_the_gallery(fake_method, data, tmp_path):
     rows = measure(config_of(*data), tmp_path / "run")
     kept = np.asarray(Image.open(mask_path(tmp_path / "run", rows[0])))

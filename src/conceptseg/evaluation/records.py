@@ -53,11 +53,13 @@ class RowWriter:
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows, for good: they are on disk when this returns. One call is one write, so a kill takes all or none.
 
+        What UTF-8 cannot hold, such as parts of odd file names, is written as JSON's escapes and comes back the same.
+
         Raises:
             ValueError: a row holds NaN or infinity.
         """
         lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        self._file.write(lines.encode("utf-8", "replace"))
+        self._file.write(lines.encode("utf-8", "backslashreplace"))
         os.fsync(self._file.fileno())
 
 

@@ -49,7 +49,7 @@ class Run:
         parts = [
             f"{self.folder.name}: {', '.join(config.data)}",
             f"{len(self.rows)} of {total} questions" if self.missing else f"{total} questions",
-            f"method {config.method}, model {config.model}, route {config.route}",
+            f"method {config.method}, model {config.model}, route {config.route}, seed {config.seed}",
             f"protocol {config.protocol}" + (" with integer weighted F" if config.integer_wfm else ""),
         ]
         parts += [f"{len(self.failures)} failed and count as worst"] if self.failures else []

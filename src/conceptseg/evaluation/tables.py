@@ -18,7 +18,9 @@ Cell = float | str | None
 """A number in the unit of the table, words, or nothing known."""
 
 _MATHS = {"F_β^ω": r"$F_\beta^\omega$", "S_m": "$S_m$"}
-_LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "^": r"\textasciicircum{}"})
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+)
 
 
 class Origin(str, Enum):

@@ -69,7 +69,8 @@ def _figure(one: Exhibit) -> str:
     caption = f"<figcaption><b>{escape(one.id)}</b><br>{escape(state)}</figcaption>"
     kind = "out" if one.reason else "kept"
     try:
-        return f'<figure class="{kind}"><img src="{_drawn(one)}" alt="">{caption}</figure>'
+        told = f"{one.id} with its box and mask"
+        return f'<figure class="{kind}"><img src="{_drawn(one)}" alt="{escape(told)}">{caption}</figure>'
     except ImageError:
         return f'<figure class="{kind}">{caption}</figure>'
 

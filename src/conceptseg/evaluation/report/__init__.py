@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from conceptseg.errors import ConceptSegError, InputError
@@ -48,7 +50,7 @@ def write_report(runs: Sequence[Run], out: Path, *, gallery: bool = True) -> Rep
     """Write `report.md`, `csv/`, `latex/`, `figures/` and `gallery/`.
 
     Args:
-        runs: in the order of the rows; runs of one label get their folder's name added.
+        runs: in the order of the rows; runs of one label get their folder's name added, folders of one name a number.
         out: created if needed; files of an earlier report are replaced.
         gallery: whether to write the galleries, for which the data must be at hand.
 
@@ -57,7 +59,8 @@ def write_report(runs: Sequence[Run], out: Path, *, gallery: bool = True) -> Rep
     """
     if not runs:
         raise InputError("A report needs at least one run.")
-    runs = _told_apart(runs)
+    names = _folder_names(runs)
+    runs = _told_apart(runs, names)
     judged = [(run, decompose(run.rows)) for run in runs]
     tables = [make(runs) for make in PAPER_TABLES]
     own = [overview(run) for run in runs] + [d.table(run.label, run.note) for run, d in judged if d.verdicts]
@@ -65,29 +68,39 @@ def write_report(runs: Sequence[Run], out: Path, *, gallery: bool = True) -> Rep
     for name, table in _named([*tables, *own]).items():
         _write(out / "csv" / f"{name}.csv", table.to_csv())
         _write(out / "latex" / f"{name}.tex", table.to_latex())
-    left_out = _attempt(lambda: _draw(tables, judged, out / "figures"), "figures")
-    for run in runs if gallery else ():
-        left_out += _attempt(
-            lambda run=run: write_gallery(run, out / "gallery" / f"{run.folder.resolve().name}.html"),  # type: ignore[misc]
-            f"gallery of {run.label}",
-        )
+    left_out = _attempt(lambda: _draw(tables, judged, names, out / "figures"), "figures")
+    for run, name in zip(runs, names, strict=True) if gallery else ():
+        page = out / "gallery" / f"{name}.html"
+        left_out += _attempt(partial(write_gallery, run, page), f"gallery of {run.label}")
     return Report(out / "report.md", tuple(left_out))
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _told_apart(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
     """Runs under labels that occur once."""
     counts = Counter(run.label for run in runs)
-    return [replace(run, label=f"{run.label} [{run.folder.name}]") if counts[run.label] > 1 else run for run in runs]
+    return [
+        replace(run, label=f"{run.label} [{name}]") if counts[run.label] > 1 else run
+        for run, name in zip(runs, names, strict=True)
+    ]
+
+
+def _folder_names(runs: Sequence[Run]) -> list[str]:
+    """A name a run, for its files."""
+    return _numbered([run.folder.resolve().name for run in runs])
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names of which none occurs twice: a second "run" becomes "run_2"."""
+    given: list[str] = []
+    for name in names:
+        again = (name if number == 1 else f"{name}_{number}" for number in count(1))
+        given.append(next(candidate for candidate in again if candidate not in given))
+    return given
 
 
 def _named(tables: Sequence[Table]) -> dict[str, Table]:
-    """File name → table; those of one name are numbered."""
-    counts: Counter[str] = Counter()
-    named = {}
-    for table in tables:
-        counts[table.name] += 1
-        named[table.name if counts[table.name] == 1 else f"{table.name}_{counts[table.name]}"] = table
-    return named
+    """File name → table."""
+    return dict(zip(_numbered([table.name for table in tables]), tables, strict=True))
 
 
 def _page(runs: Sequence[Run], tables: Sequence[Table]) -> str:
@@ -105,15 +118,16 @@ def _page(runs: Sequence[Run], tables: Sequence[Table]) -> str:
     return "\n".join(lines) + "\n" + "\n".join(table.to_markdown() for table in tables)
 
 
-def _draw(tables: Sequence[Table], judged: Sequence[tuple[Run, Decomposition]], folder: Path) -> None:
+def _draw(
+    tables: Sequence[Table], judged: Sequence[tuple[Run, Decomposition]], names: Sequence[str], folder: Path
+) -> None:
     by_name = {table.name: table for table in tables}
     plot_bars(by_name["table_01"], "mIoU", folder / "table_01.png")
     if by_name["figure_07"].rows:
         plot_curves(by_name["figure_07"], folder / "figure_07.png")
-    for run, decomposition in judged:
+    for (run, decomposition), name in zip(judged, names, strict=True):
         if decomposition.calibration is not None:
-            path = folder / f"calibration_{run.folder.resolve().name}.png"
-            plot_calibration(decomposition.calibration, run.label, path)
+            plot_calibration(decomposition.calibration, run.label, folder / f"calibration_{name}.png")
 
 
 def _attempt(make: Callable[[], object], what: str) -> list[str]:

@@ -41,9 +41,11 @@ def paper_row(label: str, cells: Sequence[Cell], section: str = "") -> Row:
     return Row(label, Origin.PAPER, cells, section, PAPER_NOTE)
 
 
-def our_row(run: Run, cells: Sequence[Cell], section: str = "", label: str | None = None) -> Row:
-    """A row measured here."""
-    return Row(label or run.label, Origin.OURS, cells, section, run.note)
+def our_row(
+    run: Run, cells: Sequence[Cell], section: str = "", label: str | None = None, others: Sequence[Run] = ()
+) -> Row:
+    """A row measured here, by one run or by several, each with its note."""
+    return Row(label or run.label, Origin.OURS, cells, section, " | ".join(one.note for one in (run, *others)))
 
 
 def leaf_scores(run: Run) -> Accumulator:

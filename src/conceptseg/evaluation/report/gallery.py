@@ -15,10 +15,10 @@ from PIL import Image
 
 from conceptseg.data.loading import load_reference, load_sample
 from conceptseg.data.samples import ConceptSample
-from conceptseg.errors import ConceptSegError
+from conceptseg.errors import ConceptSegError, InputError
 from conceptseg.evaluation.records import mask_path
 from conceptseg.evaluation.runs import Run
-from conceptseg.evaluation.sources import open_sources
+from conceptseg.evaluation.sources import DataSource, open_sources
 from conceptseg.files import replacing
 from conceptseg.images import load_mask
 from conceptseg.inference import SegmentationResult
@@ -61,7 +61,7 @@ def write_gallery(run: Run, path: Path, *, each: int = 6, seed: int = 0) -> Path
         seed: of those drawn by chance.
 
     Raises:
-        InputError: the data are not where they were.
+        InputError: the data are not where they were, or not what they were.
     """
     sources = {
         source.name: source
@@ -69,14 +69,21 @@ def write_gallery(run: Run, path: Path, *, each: int = 6, seed: int = 0) -> Path
     }
     body = []
     for kind, rows in choose_rows(run.rows, each, seed).items():
-        articles = [_article(run, row, sources[row["data"]].samples[row["index"]]) for row in rows]
+        articles = [_article(run, row, _sample_of(row, sources)) for row in rows]
         body.append(f"<h2>{kind}</h2>{''.join(articles)}")
     failed = "".join(f"<li>{escape(row['id'])}: {escape(row['error'])}</li>" for row in run.failures[:100])
     body += [f"<h2>failed: {len(run.failures)}</h2><ul>{failed}</ul>"] if failed else []
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as fresh:
-        fresh.write_text(_document(run, "".join(body)), encoding="utf-8")
+        fresh.write_text(_document(run, "".join(body)), encoding="utf-8", errors="replace")
     return path
+
+
+def _sample_of(row: Mapping[str, Any], sources: Mapping[str, DataSource]) -> ConceptSample:
+    source, place = sources.get(row["data"]), row["index"]
+    if source is None or place >= len(source.ids) or source.ids[place] != row["id"]:
+        raise InputError(f"question {row['id']!r} is no longer number {place} of {row['data']}: the data have changed")
+    return source.samples[place]
 
 
 def _document(run: Run, body: str) -> str:
@@ -89,7 +96,8 @@ def _document(run: Run, body: str) -> str:
 
 def _article(run: Run, row: Mapping[str, Any], sample: ConceptSample) -> str:
     try:
-        figures = "".join(_figure(caption, picture) for caption, picture in _pictures(run, row, sample).items())
+        pictures = _pictures(run, row, sample).items()
+        figures = "".join(_figure(caption, row["concept"], picture) for caption, picture in pictures)
     except ConceptSegError as error:
         figures = f'<p class="wrong">{escape(str(error))}</p>'
     facts = "".join(f"<p><b>{escape(name)}</b> {escape(text)}</p>" for name, text in _facts(row).items())
@@ -132,13 +140,14 @@ def _facts(row: Mapping[str, Any]) -> dict[str, str]:
     return facts | {name: str(text) for name, text in spoken.items() if text}
 
 
-def _figure(caption: str, picture: Image.Image) -> str:
-    """A picture inside the page itself."""
+def _figure(caption: str, concept: str, picture: Image.Image) -> str:
+    """A picture inside the page itself, with what it shows for those who cannot see it."""
     small = picture.copy()
     small.thumbnail((2 * _SIDE_PX, _SIDE_PX))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{escape(f"{caption}: {concept}")}" '
+        f'width="{small.width}" height="{small.height}"><figcaption>{caption}</figcaption></figure>'
     )

@@ -36,7 +36,10 @@ def table_10(runs: Sequence[Run]) -> Table:
         if "auto" in by_route and len(by_route) > 1:
             section = f"{by_route['auto'].label} (ours)"
             tasks = [task for task in LEAF_TASKS if any(row["task"] == task for row in by_route["auto"].rows)]
-            rows += [our_row(by_route["auto"], _routed(by_route, task), section, _words(task)) for task in tasks]
+            others = [by_route[route] for route in _ROUTES if route in by_route and route != "auto"]
+            rows += [
+                our_row(by_route["auto"], _routed(by_route, task), section, _words(task), others) for task in tasks
+            ]
     columns = [Column("routing rate", decimals=2)]
     for metric in ("wfm", "miou"):
         names = ("SAM 3 only", "full reasoning", "adaptive", "gain")
@@ -60,10 +63,12 @@ def table_11(runs: Sequence[Run]) -> Table:
             of_metric = [_known(values) for values in zip(*(level_means(run, level) for run in draws), strict=True)]
             if all(of_metric):
                 cells = [f"{fmean(values):.2f}±{stdev(values):.2f}" for values in of_metric]
-                rows.append(our_row(draws[0], cells, label=f"{draws[0].label}, {level}, {len(draws)} draws"))
+                label = f"{draws[0].label}, {level}, {len(draws)} draws"
+                rows.append(our_row(draws[0], cells, label=label, others=draws[1:]))
     columns = [Column(METRICS[metric].title) for metric in PRINTED_METRICS]
     remark = (
-        "Ours: other --seed, all else equal; references that belong to a question (CR) stay. Deviations over n - 1."
+        "Ours: other --seed, all else equal; deviations over n - 1. References that belong to a question (CR) stay, so "
+        "that their deviation is 0, except on ConceptWorld, which draws them anew."
     )
     return Table("table_11", printed["title"], columns, rows, [remark])
 
