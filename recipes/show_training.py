@@ -27,6 +27,9 @@ from conceptseg.training.run import train
 RECIPES = Path(__file__).resolve().parent
 FIGURES = RECIPES.parent / "docs" / "figures"
 
+_HELD_OUT = 3_000_000
+_MEASURED_AT_ONCE = 64
+
 
 def main() -> None:
     """Parse the arguments and run one of the two."""
@@ -34,10 +37,10 @@ def main() -> None:
     parser.add_argument("what", choices=("overfit", "meta-grpo"))
     parser.add_argument("--model", default="nano", help="checkpoint to start from (default: nano)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=128, help="fixed samples that R_meta is measured on")
+    parser.add_argument("--samples", type=int, default=512, help="fixed samples that R_meta is measured on")
     parser.add_argument("--out", type=Path, default=Path("runs/show"))
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     FIGURES.mkdir(parents=True, exist_ok=True)
     if options.what == "overfit":
         show_overfit(options.model, options.out, options.overrides)
@@ -64,35 +67,40 @@ def show_overfit(model: str, out: Path, overrides: Sequence[str]) -> None:
 def show_meta_grpo(model: str, out: Path, seeds: Sequence[int], samples: int, overrides: Sequence[str]) -> None:
     """Train from each seed, measure every checkpoint on the same samples, and hold the gain against its error."""
     curves = {}
+    start = None
     for seed in seeds:
         words = [f"out={out / f'seed_{seed}'}", f"model.checkpoint={model}", f"seed={seed}", *overrides]
         config = load_config("meta-grpo", RECIPES / "meta_grpo_nano.yaml", words)
         since = time.perf_counter()
         train(config)
         print(f"Seed {seed}: {(time.perf_counter() - since) / 60:.1f} minutes.", flush=True)
-        curves[f"seed {seed}"] = measured_curve(model, config, samples)
+        start = measured(model, config, samples) if start is None else start
+        steps = [
+            (int(c.name.split("-")[1]), measured(str(c), config, samples)) for c in complete_checkpoints(config.out)
+        ]
+        curves[f"seed {seed}"] = [(0, start), *steps]
     gains = [curve[-1][1] - curve[0][1] for curve in curves.values()]
     error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
-    report = {"before": [c[0][1] for c in curves.values()], "after": [c[-1][1] for c in curves.values()],
+    report = {"samples": samples, "before": start, "after": [c[-1][1] for c in curves.values()],
               "mean_gain": mean(gains), "standard_error": error, "curves": curves}  # fmt: skip
     _write(FIGURES / "meta_grpo_nano.json", report)
     title = f"R_meta of sampled responses on {samples} fixed samples"
     plot_lines(curves, title, "updates", FIGURES / "meta_grpo_nano.png")
 
 
-def measured_curve(model: str, config: MetaGRPOConfig, samples: int) -> list[tuple[int, float]]:
-    """(update, mean R_meta) of the start and of every checkpoint of a run."""
+def measured(source: str, config: MetaGRPOConfig, samples: int) -> float:
+    """Mean R_meta of a checkpoint's sampled responses to samples that no run has trained on."""
     world = ConceptWorld(TRAINED_TASKS, "train", 0, config.data.world.size_px if config.data.world else 168)
-    sources = [(0, model), *((int(c.name.split("-")[1]), str(c)) for c in complete_checkpoints(config.out))]
-    curve = []
-    for step, source in sources:
-        loaded = ConceptSegModel.from_pretrained(source)
-        build = EpisodeBuilder(loaded)
-        episodes = [build(world[3_000_000 + index]) for index in range(samples)]
-        rows = measure_rewards(loaded, episodes, config, temperature=config.temperature, seed=0, batch_size=32)
-        curve.append((step, mean(row["meta"] for row in rows)))
-        print(f"  update {step}: R_meta {curve[-1][1]:.4f}", flush=True)
-    return curve
+    model = ConceptSegModel.from_pretrained(source)
+    build = EpisodeBuilder(model)
+    rows = []
+    for first in range(0, samples, _MEASURED_AT_ONCE):
+        indices = range(first, min(samples, first + _MEASURED_AT_ONCE))
+        episodes = [build(world[_HELD_OUT + index]) for index in indices]
+        rows += measure_rewards(model, episodes, config, temperature=config.temperature, seed=first, batch_size=32)
+    score = mean(row["meta"] for row in rows)
+    print(f"  {source}: R_meta {score:.4f}", flush=True)
+    return score
 
 
 def _write(path: Path, report: object) -> None:

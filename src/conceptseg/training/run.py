@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -76,6 +76,8 @@ class RunResult:
     """Whether a signal stopped it before its last update; the same configuration goes on from there."""
     rejected: int
     """Samples that were left out, listed in `rejected.jsonl`."""
+    last: Mapping[str, float] = field(default_factory=dict)
+    """The last value of every number that was logged."""
 
     @property
     def model(self) -> Path | None:
@@ -116,7 +118,8 @@ def train(config: TrainingConfig) -> RunResult:
     if resume is not None:
         _log.info("Resuming from %s.", resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    result = RunResult(config.out, trainer.state.global_step, stop.stopped, material.rejected)
+    last = {key: value for line in trainer.state.log_history for key, value in line.items()}
+    result = RunResult(config.out, trainer.state.global_step, stop.stopped, material.rejected, last)
     if trainer.is_world_process_zero():
         _finish(config, trainer, result)
     if dist.is_initialized():

@@ -1,4 +1,4 @@
-"""Command line of the nano recipe: train (resuming what is there), then write the checkpoint."""
+"""Command line of the nano recipe: train, resuming what is there; the last two stages leave a checkpoint each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-from conceptseg.training.nano.recipe import STAGES, NanoRecipe, assemble, train_nano
+from conceptseg.errors import ConceptSegError
+from conceptseg.training.nano.recipe import STAGES, NanoRecipe
+from conceptseg.training.nano.stages import train_nano
 
 
 def main() -> None:
@@ -27,12 +29,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = NanoRecipe.read(options.config)
-    done = train_nano(recipe, options.out, stages=options.stages, minutes=options.minutes, device=options.device,
-                      photographs=options.photographs)  # fmt: skip
-    if done and options.stages[-1] == STAGES[-1]:
-        assemble(recipe, options.out).save_pretrained(options.out / "checkpoint", dtype=torch.float16)
-        logging.info("Checkpoint written to %s.", options.out / "checkpoint")
+    try:
+        train_nano(NanoRecipe.read(options.config), options.out, stages=options.stages, minutes=options.minutes,
+                   device=options.device, photographs=options.photographs)  # fmt: skip
+    except ConceptSegError as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""Nano's recipes: what they may say, what a stage must reach, and the whole way in a minute's worth of nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from conceptseg.errors import ConfigError, TrainingError
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.training.nano.recipe import NanoRecipe
+from conceptseg.training.nano.stages import train_nano
+
+RECIPES = Path(__file__).resolve().parents[3] / "recipes" / "nano"
+
+TINY = """
+tasks: [living, saliency]
+minutes: {segmenter: 0.001, vision: 0.001, reasoner: 0.001, translation: 0.001}
+batch_size: {segmenter: 2, vision: 2, reasoner: 2, translation: 2}
+learning_rate: {segmenter: 1.0e-3, vision: 1.0e-3, reasoner: 1.0e-3, translation: 1.0e-3}
+imitation_minutes: 0.001
+workers: 0
+"""
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_shipped_recipes_are_whole(name: str) -> None:
+    recipe = NanoRecipe.read(RECIPES / f"{name}.yaml")
+    assert recipe.meta_grpo is not None
+    assert recipe.meta_grpo.exists()
+    timed = {"segmenter", "vision", "reasoner", "translation"}
+    assert timed == set(recipe.minutes) == set(recipe.batch_size) == set(recipe.learning_rate)
+    assert set(recipe.gates) == {*timed, "meta_grpo"}
+
+
+def test_a_wrong_stage_or_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(TINY + "gates: {reasonner: {x: 1}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"unknown stages \['reasonner'\]"):
+        NanoRecipe.read(path)
+    path.write_text(TINY + "mintues: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="mintues"):
+        NanoRecipe.read(path)
+
+
+def test_a_gate_names_what_was_missed(tmp_path: Path) -> None:
+    path = tmp_path / "gated.yaml"
+    path.write_text(TINY + "gates: {vision: {cells_right: 0.5}}\n", encoding="utf-8")
+    recipe = NanoRecipe.read(path)
+    recipe.check_gate("vision", {"cells_right": 0.5})
+    recipe.check_gate("segmenter", {})
+    with pytest.raises(TrainingError, match=r"cells_right is 0\.400, asked for at least 0.5"):
+        recipe.check_gate("vision", {"cells_right": 0.4})
+    with pytest.raises(TrainingError, match="cells_right is nan"):
+        recipe.check_gate("vision", {})
+
+
+def test_the_last_stage_needs_the_warm_up(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"needs .*warmup"):
+        train_nano(NanoRecipe.read(path), tmp_path, stages=["meta_grpo"], device="cpu")
+
+
+def test_packed_state_is_small_and_the_same_to_half_precision(tmp_path: Path) -> None:
+    run, parts, again = tmp_path / "run", tmp_path / "parts", tmp_path / "again"
+    run.mkdir()
+    weights = torch.randn(300, 7)
+    save_file(
+        {"model.w": weights, "adam.exp_avg.w": weights + 1}, run / "vision.safetensors", {"progress": '{"step": 3}'}
+    )
+    (run / "names.json").write_text('["cat"]', encoding="utf-8")
+    for arguments in (["pack", run, parts], ["unpack", parts, again]):
+        subprocess.run([sys.executable, RECIPES / "pack.py", *arguments], check=True)
+    restored = load_file(again / "vision.safetensors")
+    assert set(restored) == {"model.w"}
+    assert torch.equal(restored["model.w"], weights.half().float())
+    assert (again / "names.json").read_text(encoding="utf-8") == '["cat"]'
+    with pytest.raises(TrainingError, match="Unknown stage"):
+        train_nano(NanoRecipe.read(RECIPES / "cpu.yaml"), again, stages=["sewing"], device="cpu")
+
+
+@pytest.mark.slow
+def test_the_whole_way_leaves_checkpoints_that_load(tmp_path: Path) -> None:
+    path, second = tmp_path / "tiny.yaml", tmp_path / "second.yaml"
+    path.write_text(TINY + "meta_grpo: second.yaml\n", encoding="utf-8")
+    second.write_text(
+        "stage: meta-grpo\nout: unused\ndata: {world: {tasks: [saliency], count: 8}}\nmax_steps: 1\nbatch_size: 4\n"
+        "per_device_batch_size: 4\ngroup_size: 2\nmax_completion_tokens: 8\nmodel: {device: cpu}\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "run"
+    assert train_nano(NanoRecipe.read(path), out, device="cpu")
+    assert train_nano(NanoRecipe.read(path), out, device="cpu")  # nothing left to do
+    for name in ("warmup", "checkpoint"):
+        assert ConceptSegModel.from_pretrained(str(out / name)).config.name == "nano"
