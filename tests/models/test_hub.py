@@ -11,14 +11,16 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from huggingface_hub import constants, errors
+from huggingface_hub import HfApi, constants, errors
 from safetensors.torch import save_file
 
 from conceptseg.errors import CheckpointError, HubAccessError, InputError
 from conceptseg.models import checkpoints
 from conceptseg.models.checkpoints import Layout, open_checkpoint
-from conceptseg.models.hub import HubStatus, Source, hub_access, hub_settings, require_access, resolve
+from conceptseg.models.full_size import qwen2_5_vl_config
+from conceptseg.models.hub import HubAccess, HubStatus, Source, hub_access, hub_settings, require_access, resolve
 from conceptseg.models.loading import load_parts
+from conceptseg.models.needs import estimate_memory
 from conceptseg.models.released import import_checkpoint
 
 RELEASED = "zhaoyuan666/ConceptSeg-R1-7B"
@@ -111,7 +113,7 @@ def test_a_cut_off_download_says_so_or_uses_what_is_here(tmp_path: Path):
     assert resolve(Source("a/b"), hub=here) == tmp_path
 
 
-@pytest.mark.parametrize("name", ["nonsense", "./no/such", "/no/such", "~/no/such", "a/b/c", "a/", ""])
+@pytest.mark.parametrize("name", ["nonsense", "./no/such", "/no/such", "~/no/such", "a/b/c", "a/", "", "a/b@", "@a/b"])
 def test_a_name_that_can_be_neither_folder_nor_repository(name: str):
     with pytest.raises(InputError, match=r"there is no folder .* and it is no hub id"):
         resolve(Source(name), hub=FakeHub())
@@ -139,6 +141,67 @@ def test_the_hubs_cache_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0")
     assert resolve(Source("facebook/sam3")) == repository / "snapshots" / "0"
+
+
+def test_a_revision_reaches_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked: list[tuple[str, str | None]] = []
+
+    def snapshot(repo_id: str, *, revision: str | None, local_files_only: bool = False, **_options: object) -> str:
+        asked.append((repo_id, revision))
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("not here")
+        if revision == "absent":
+            raise errors.RevisionNotFoundError("404", response=Mock())
+        return str(tmp_path)
+
+    monkeypatch.setattr("conceptseg.models.hub.snapshot_download", snapshot)
+    monkeypatch.setattr(HfApi, "auth_check", lambda self, repo_id: asked.append((repo_id, None)))
+    assert resolve(Source("me/mine@refs/pr/1")) == tmp_path
+    assert asked == [("me/mine", "refs/pr/1"), ("me/mine", None), ("me/mine", "refs/pr/1")]
+    with pytest.raises(HubAccessError, match=r"me/mine has no revision 'absent': see https://huggingface\.co/me/mine/"):
+        resolve(Source("me/mine@absent"))
+
+
+def test_advice_tells_a_revision_from_its_repository():
+    gated = HubAccess("facebook/sam3@v1", HubStatus.GATED).advice("--sam")
+    assert "https://huggingface.co/facebook/sam3, log in" in gated
+    offline = HubAccess("facebook/sam3@v1", HubStatus.OFFLINE).advice("--sam")
+    assert "`hf download facebook/sam3 --revision v1`" in offline
+
+
+def test_a_revision_of_a_published_model_is_that_model(released_folder: Path, sam_folder: Path, tmp_path: Path):
+    hub = FakeHub({f"{RELEASED}@v1": released_folder, "facebook/sam3@v2": sam_folder})
+    checkpoint = open_checkpoint(f"{RELEASED}@v1", sam="facebook/sam3@v2", hub=hub)
+    assert (checkpoint.config.name, checkpoint.config.license) == ("ConceptSeg-R1-7B", "Apache-2.0")
+    assert checkpoint.config.mllm == f"{RELEASED}@v1"
+    ours = import_checkpoint(f"{RELEASED}@v1", tmp_path / "a@b", sam="facebook/sam3@v2", hub=hub)
+    assert open_checkpoint(str(ours), hub=hub).sam_folder == sam_folder  # an "@" in a folder's name means nothing
+
+
+class TestNeeds:
+    """What `conceptseg doctor --model` estimates from: configs, and nothing larger."""
+
+    def test_of_an_unknown_repository_only_configs_are_fetched(self, released_folder: Path, sam_folder: Path):
+        hub = FakeHub({"me/mine": released_folder, "me/sam": sam_folder})
+        here = estimate_memory(str(released_folder), sam=str(sam_folder))
+        assert estimate_memory("me/mine", sam="me/sam", hub=hub) == here
+        assert hub.downloaded == [("me/mine", "config.json")] * 2 + [("me/sam", "config.json")]
+
+    def test_of_our_own_format_too(self, released_folder: Path, sam_folder: Path, tmp_path: Path):
+        ours = import_checkpoint(released_folder, tmp_path / "ours", sam="me/sam")
+        hub = FakeHub({"me/ours": ours, "me/sam": sam_folder})
+        assert estimate_memory("me/ours", hub=hub) == estimate_memory(str(released_folder), sam=str(sam_folder))
+        assert {only for _, only in hub.downloaded} == {"config.json", "mllm/config.json"}
+
+    @pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
+    def test_a_config_alone_tells_nearly_the_same_as_the_tensors(self, tmp_path: Path, sam_folder: Path, kind: str):
+        raw = qwen2_5_vl_config("7B").to_dict() | {"model_type": kind, "num_of_query": 8}
+        (tmp_path / "config.json").write_text(json.dumps(raw))
+        told = estimate_memory("me/mine", sam="facebook/sam3", hub=FakeHub({"me/mine": tmp_path}))
+        assert told == estimate_memory(RELEASED)
+
+    def test_a_published_model_needs_no_hub_in_any_revision(self):
+        assert estimate_memory(f"{RELEASED}@v1", hub=FakeHub()) == estimate_memory(RELEASED, hub=FakeHub())
 
 
 class TestWhereSam3ComesFrom:

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from conceptseg.errors import CheckpointError, InputError
+from conceptseg.models import conceptseg as conceptseg_model
 from conceptseg.models.checkpoints import bundled_folder
-from conceptseg.models.conceptseg import load_model
+from conceptseg.models.conceptseg import ConceptSegModel, load_model
 
 
 @pytest.fixture
@@ -97,6 +98,66 @@ def test_saving_and_loading_gives_the_same_model(nano, tmp_path, dtype):
     for name, tensor in mine.items():
         torch.testing.assert_close(theirs[name], tensor, atol=0 if dtype is None else 1e-2, rtol=1e-2)
     assert not list(folder.rglob("*.bin")) and len(list(folder.rglob("*.safetensors"))) == 3
+
+
+class TestSavingOverACheckpoint:
+    """A checkpoint in the folder is replaced whole, or stays; what a kill leaves is one of them, or none that loads."""
+
+    @pytest.fixture
+    def model(self, released_folder: Path, sam_folder: Path) -> ConceptSegModel:
+        return load_model(released_folder, sam=sam_folder)
+
+    @pytest.fixture
+    def saved(self, model: ConceptSegModel, tmp_path: Path) -> Path:
+        folder = model.save_pretrained(tmp_path / "saved")
+        (folder / "README.md").touch()
+        return folder
+
+    def test_parts_that_the_new_one_lacks_are_gone_and_other_files_stay(self, model, saved):
+        assert {path.name for path in saved.iterdir()} == {"README.md", "config.json", "ctm.safetensors", "mllm", "sam"}
+        (saved / "mllm" / "model-00001-of-00002.safetensors").touch()
+        bare = ConceptSegModel(
+            model.config.model_copy(update={"translation": None, "sam": "me/sam"}), model.reasoner, None, None
+        )
+        bare.save_pretrained(saved)
+        assert {path.name for path in saved.iterdir()} == {"README.md", "config.json", "mllm"}
+        assert [path.name for path in (saved / "mllm").glob("*.safetensors")] == ["model.safetensors"]
+
+    def test_a_model_read_without_its_sam_3_does_not_cost_the_folder_its_own(self, saved):
+        load_model(saved, with_sam=False).save_pretrained(saved)
+        assert load_model(saved).has_segmenter
+
+    def test_a_failure_while_writing_leaves_the_old_one(self, model, saved, monkeypatch):
+        before = (saved / "mllm" / "model.safetensors").read_bytes()
+        monkeypatch.setattr(conceptseg_model, "save_file", _fail)
+        with pytest.raises(OSError, match="No space left"):
+            model.save_pretrained(saved, dtype=torch.float16)
+        monkeypatch.undo()
+        assert (saved / "mllm" / "model.safetensors").read_bytes() == before
+        assert load_model(saved).translation is not None and not list(saved.glob(".*"))
+
+    @pytest.mark.parametrize("moved", range(4))
+    def test_killed_while_parts_change_places_nothing_loads(self, model, saved, monkeypatch, moved):
+        places = iter(range(moved))
+        replace_file = os.replace
+
+        def replace_some(source: Path, target: Path) -> None:
+            if next(places, None) is None:
+                raise KeyboardInterrupt("kill -9")
+            replace_file(source, target)
+
+        monkeypatch.setattr(conceptseg_model.os, "replace", replace_some)
+        with pytest.raises(KeyboardInterrupt, match="kill -9"):
+            model.save_pretrained(saved)
+        monkeypatch.undo()
+        with pytest.raises(CheckpointError, match=r"has no config\.json: not a checkpoint"):
+            load_model(saved)
+        model.save_pretrained(saved)
+        assert load_model(saved).translation is not None
+
+
+def _fail(*_args: object, **_options: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_weights_on_a_cpu_are_float32(nano):

@@ -2,7 +2,8 @@
 
 Four kinds of names: `nano` (bundled); a folder or hub repository in our own format; one in the layout of the released
 ConceptSeg-R1; and `MLLM+SAM`, e.g. `Qwen/Qwen2.5-VL-7B-Instruct+facebook/sam3`, two folders or hub ids without a
-concept translation. Everything that can be wrong with the files is found here, before anything large is loaded.
+concept translation. A hub id may name a branch, tag or commit: `owner/name@v1`. Everything that can be wrong with the
+files is found here, before anything large is loaded.
 """
 
 from __future__ import annotations
@@ -185,9 +186,9 @@ def _inspect(
     if plan.config is None:
         translation = translation_config(tensors) if released else None
         check_fit(tensors, config_of_mllm, translation)
-        known = KNOWN_MODELS.get(plan.mllm.name)
+        known = KNOWN_MODELS.get(plan.mllm.repo_id)
         config = ConceptSegConfig(
-            name=source.rstrip("/").rsplit("/", 1)[-1] if released else source,
+            name=plan.mllm.repo_id.rstrip("/").rsplit("/", 1)[-1] if released else source,
             license=known.license if known else "unknown",
             translation=translation,
             mllm=plan.mllm.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from conceptseg.models.translation import ConceptTranslation
 from conceptseg.protocol import Mosaic, render_prompt
 
 __all__ = ["CONFIG_FILE", "CTM_FILE", "ConceptSegConfig", "ConceptSegModel", "ProtocolConfig", "load_model"]
+
+_MLLM, _SAM = "mllm", "sam"
+_UNFINISHED = ".part"
 
 
 class ConceptSegModel(nn.Module):
@@ -101,24 +106,35 @@ class ConceptSegModel(nn.Module):
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
         """Write the checkpoint: `config.json`, `mllm/`, `sam/`, `ctm.safetensors`, tokenizers and processors.
 
-        A model without SAM 3 keeps naming where SAM 3 comes from.
+        A model without SAM 3 keeps naming where SAM 3 comes from. An earlier checkpoint in the folder is replaced when
+        the new one is whole; its `config.json` goes first and comes last, so that a mixture of both never loads.
 
         Args:
-            folder: created if needed.
+            folder: created if needed; files that are no part of a checkpoint stay.
             dtype: storage type of the weights, e.g. `torch.float16`; None keeps theirs.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = self.config.model_copy(update={"mllm": "mllm"} | ({"sam": "sam"} if self.has_segmenter else {}))
-        _save_part(self.reasoner.mllm, folder / config.mllm, dtype)
-        self.reasoner.processor.save_pretrained(folder / config.mllm)
+        fresh = folder / _UNFINISHED
+        shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
+        fresh.mkdir(parents=True)
+        config = self.config.model_copy(update={"mllm": _MLLM} | ({"sam": _SAM} if self.has_segmenter else {}))
+        try:
+            self._write(fresh, config, dtype)
+            stale = [_MLLM, CTM_FILE] + ([_SAM] if self.has_segmenter or config.sam != _SAM else [])
+            _take_over(fresh, folder, stale)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return folder
+
+    def _write(self, folder: Path, config: ConceptSegConfig, dtype: torch.dtype | None) -> None:
+        _save_part(self.reasoner.mllm, folder / _MLLM, dtype)
+        self.reasoner.processor.save_pretrained(folder / _MLLM)
         if self.has_segmenter:
-            _save_part(self.segmenter.sam, folder / config.sam, dtype)
-            self.segmenter.tokenizer.save_pretrained(folder / config.sam)
+            _save_part(self.segmenter.sam, folder / _SAM, dtype)
+            self.segmenter.tokenizer.save_pretrained(folder / _SAM)
         if self.translation is not None:
             save_file(_in_dtype(self.translation.state_dict(), dtype), folder / CTM_FILE)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return folder
 
     @classmethod
     def from_pretrained(cls, source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:
@@ -138,6 +154,18 @@ def load_model(source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:
 
 def _in_dtype(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
     return {key: (value if dtype is None else value.to(dtype)).contiguous() for key, value in state.items()}
+
+
+def _take_over(fresh: Path, folder: Path, stale: Sequence[str]) -> None:
+    """Put the parts of a new checkpoint in the place of an old one's; without `config.json` there is no checkpoint."""
+    (folder / CONFIG_FILE).unlink(missing_ok=True)
+    for old in (folder / name for name in stale):
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    for part in sorted(fresh.iterdir(), key=lambda path: path.name == CONFIG_FILE):
+        os.replace(part, folder / part.name)
 
 
 def _save_part(part: PreTrainedModel, folder: Path, dtype: torch.dtype | None) -> None:

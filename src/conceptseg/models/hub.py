@@ -28,6 +28,7 @@ __all__ = [
     "hub_settings",
     "require_access",
     "resolve",
+    "split_revision",
 ]
 
 # Of huggingface_hub's HTTP library (httpx, once requests), of the socket, and the answers that say "not now".
@@ -56,28 +57,31 @@ class HubAccess:
     """What is known of a hub repository without downloading it."""
 
     repo_id: str
+    """With "@" and a revision, where one was named."""
     status: HubStatus
     folder: Path | None = None
     """Where it lies, if it is already here."""
 
     def advice(self, flag: str = "--model") -> str:
         """What to do where it is not usable: which page, which command, which flag for a local copy."""
+        repository, revision = split_revision(self.repo_id)
         local = f"pass a local copy with {flag} PATH" + (" (or set CONCEPTSEG_SAM)" if flag == "--sam" else "")
         if self.status is HubStatus.GATED:
             return (
-                f"{self.repo_id} is gated. Request access at https://huggingface.co/{self.repo_id}, log in with "
+                f"{repository} is gated. Request access at https://huggingface.co/{repository}, log in with "
                 f"`hf auth login`, then try again; or {local}."
             )
         if self.status is HubStatus.MISSING:
             return (
-                f"The hub has no repository {self.repo_id}, or it is private. Check the spelling at "
-                f"https://huggingface.co/{self.repo_id}, log in with `hf auth login` if it is yours, or {local}."
+                f"The hub has no repository {repository}, or it is private. Check the spelling at "
+                f"https://huggingface.co/{repository}, log in with `hf auth login` if it is yours, or {local}."
             )
         if self.status is HubStatus.OFFLINE:
             switched = " (HF_HUB_OFFLINE is set)" if is_offline_mode() else ""
+            wanted = repository + (f" --revision {revision}" if revision else "")
             return (
                 f"{self.repo_id} is not downloaded yet and the hub cannot be reached{switched}. Where there is a "
-                f"network, run `hf download {self.repo_id}`, or {local}."
+                f"network, run `hf download {wanted}`, or {local}."
             )
         return f"{self.repo_id}: {self.status.value}."
 
@@ -105,7 +109,7 @@ def hub_settings() -> HubSettings:
 
 @runtime_checkable
 class Hub(Protocol):
-    """What is asked of a hub; the tests have their own."""
+    """What is asked of a hub; the tests have their own. A `repo_id` may name a revision: see `split_revision`."""
 
     def cached(self, repo_id: str) -> Path | None:
         """The folder of a repository that is already here."""
@@ -122,8 +126,10 @@ class HuggingFaceHub:
 
     def cached(self, repo_id: str) -> Path | None:
         """The folder of a repository that is already here, whole or in part."""
+        name, revision = split_revision(repo_id)
+        wanted = list(_WANTED_FILES)
         try:
-            return Path(snapshot_download(repo_id, allow_patterns=list(_WANTED_FILES), local_files_only=True))
+            return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=True))
         except (errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError):
             return None
 
@@ -131,11 +137,12 @@ class HuggingFaceHub:
         """Ask the hub whether this login may download the repository."""
         if is_offline_mode():
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        HfApi().auth_check(repo_id)
+        HfApi().auth_check(split_revision(repo_id)[0])
 
     def download(self, repo_id: str, only: str | None = None) -> Path:
         """Fetch what is not here yet and return the folder."""
-        return Path(snapshot_download(repo_id, allow_patterns=[only] if only else list(_WANTED_FILES)))
+        name, revision = split_revision(repo_id)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[only] if only else list(_WANTED_FILES)))
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ class Source:
     """Where one part of a model comes from, and how the user can name another place."""
 
     name: str
-    """A folder or a hub id."""
+    """A folder, or a hub id with or without a revision: `owner/name@v1`."""
     role: str = "the model"
     """What it is, for messages."""
     flag: str = "--model"
@@ -154,6 +161,17 @@ class Source:
         """The local folder that the name stands for; None if it can only be a hub id."""
         path = Path(self.name).expanduser()
         return path if self.name.strip() and path.is_dir() else None
+
+    @property
+    def repo_id(self) -> str:
+        """The name without its revision; of a folder the name as it is."""
+        return self.name if self.folder else split_revision(self.name)[0]
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """A hub id and its revision, a branch, tag or commit: `owner/name@v1` → (`owner/name`, `v1`)."""
+    repo_id, _, revision = name.partition("@")
+    return repo_id, revision or None
 
 
 def hub_access(repo_id: str, *, hub: Hub | None = None) -> HubAccess:
@@ -211,6 +229,11 @@ def resolve(source: Source, *, hub: Hub | None = None, only: str | None = None) 
         raise HubAccessError(access.advice(source.flag))
     try:
         return hub.download(repo_id, only)
+    except errors.RevisionNotFoundError as error:
+        name, revision = split_revision(repo_id)
+        raise HubAccessError(
+            f"{name} has no revision {revision!r}: see https://huggingface.co/{name}/commits ({source.flag})."
+        ) from error
     except (errors.LocalEntryNotFoundError, ConnectionError) as error:
         if access.folder is not None:
             return access.folder
@@ -231,10 +254,11 @@ def _hub_id(source: Source) -> str:
     name = source.name
     if Path(name).expanduser().is_file():
         raise CheckpointError(f"{source.role} should be a checkpoint folder, but {name!r} is a file ({source.flag}).")
-    owner, _, repository = name.partition("/")
-    looks_like_id = owner and repository and not name.startswith((".", "/", "~")) and "/" not in repository
-    if not looks_like_id:
+    owner, _, repository = split_revision(name)[0].partition("/")
+    starts_well = owner and not name.startswith((".", "/", "~"))
+    if not (starts_well and repository and "/" not in repository and not name.endswith("@")):
         raise InputError(
-            f"{source.role}: there is no folder {name!r}, and it is no hub id (owner/name) either ({source.flag})."
+            f"{source.role}: there is no folder {name!r}, and it is no hub id (owner/name, or owner/name@revision) "
+            f"either ({source.flag})."
         )
     return name

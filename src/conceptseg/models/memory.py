@@ -21,6 +21,7 @@ BITS = (16, 8, 4)
 """Weight sizes of the MLLM that estimates are given for."""
 
 _GIB = 2**30
+_IN_PYTHON = "(In Python: batch_size, bits, device_map.)"
 _FLOAT32_BYTES = 4
 _NF4_BITS = 4.127  # 4 bits, plus scales for blocks of 64, themselves quantised in blocks of 256 (double quantisation)
 _INT8_BITS = 8.0
@@ -111,10 +112,10 @@ def check_memory(device: torch.device, estimates: Sequence[MemoryEstimate], bits
     if available is None or weights <= available:
         return
     fitting = [e for e in estimates if e.bits < bits and e.total <= available]
-    advice = "".join(f" With {e.bits}-bit weights it needs {_gib(e.total)} (bits={e.bits})." for e in fitting[:1])
+    advice = "".join(f" With --bits {e.bits} it needs {_gib(e.total)}." for e in fitting[:1])
     raise ResourceError(
         f"This model needs about {_gib(wanted.total)} with {bits}-bit weights, but {device} has {_gib(available)} in "
-        f"all.{advice} device_map='auto' spreads the MLLM over several GPUs and main memory (slow)."
+        f"all.{advice} --device-map auto spreads the MLLM over several GPUs and main memory (slow). {_IN_PYTHON}"
     )
 
 
@@ -129,8 +130,8 @@ def explain_out_of_memory(what: str) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ResourceError(
-            f"Out of memory while {what}. Use a smaller batch, 8- or 4-bit weights (bits=8, bits=4), or "
-            "device_map='auto'; `conceptseg doctor` estimates what each needs."
+            f"Out of memory while {what}. Use a smaller --batch-size, smaller weights (--bits 8, --bits 4), or "
+            f"--device-map auto; `conceptseg doctor --model M` estimates what each needs. {_IN_PYTHON}"
         ) from error
 
 

@@ -12,7 +12,7 @@ from conceptseg.errors import CheckpointError
 from conceptseg.models.config import CONFIG_FILE, read_json
 from conceptseg.models.tensor_files import read_headers
 
-__all__ = ["SAM_REPO", "read_sam_config", "refuse_other_sam"]
+__all__ = ["SAM_REPO", "read_sam_config", "refuse_other_sam", "sam_config"]
 
 SAM_REPO = "facebook/sam3"
 """Where SAM 3 is published (gated)."""
@@ -47,19 +47,24 @@ def read_sam_config(folder: Path) -> Sam3Config:
         read_headers(folder)  # says so if there are pickles only
         raise CheckpointError(f"{folder} has no {CONFIG_FILE}. {_EXPECTED}")
     raw = read_json(folder / CONFIG_FILE)
-    detector = _detector_config(raw, folder)
+    config = sam_config(raw, folder)
     names = read_headers(folder)
     if any(name.startswith("detector.") for name in names):
         raise CheckpointError(f"{folder} holds SAM 3 under the names of Meta's own package (detector.*). {_EXPECTED}")
     if not any(name.removeprefix("detector_model.").startswith("vision_encoder.") for name in names):
         raise CheckpointError(f"{folder} holds no tensors of SAM 3's vision encoder. {_EXPECTED}")
-    return Sam3Config.from_dict(dict(detector))
+    return config
 
 
-def _detector_config(raw: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+def sam_config(raw: Mapping[str, Any], folder: Path) -> Sam3Config:
+    """SAM 3's config from what `config.json` of a folder says.
+
+    Raises:
+        CheckpointError: it is another architecture.
+    """
     kind = raw.get("model_type")
     if kind == "sam3":
-        return raw
+        return Sam3Config.from_dict(dict(raw))
     if kind == "sam3_video" and isinstance(raw.get("detector_config"), dict):
-        return raw["detector_config"]
+        return Sam3Config.from_dict(dict(raw["detector_config"]))
     raise CheckpointError(f"{folder} is not SAM 3 but {kind or 'of an unnamed type'!r}. {_EXPECTED}")

@@ -18,7 +18,7 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--sam`, `--device`, `--seed`, and how the MLLM's weights are kept."""
     parser.add_argument(
-        "--model", default="nano", metavar="M", help="checkpoint: nano, a folder, a hub id, or MLLM+SAM (box prompts)"
+        "--model", default="nano", metavar="M", help="nano, a folder, a hub id (owner/name[@revision]), or MLLM+SAM"
     )
     parser.add_argument("--sam", metavar="S", help="take SAM 3 from this folder or hub id instead of the checkpoint's")
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, mps, cuda or cuda:N")

@@ -67,9 +67,10 @@ def _import(source: str, destination: str, sam: str | None) -> str:
 def _is_remote(source: str) -> bool:
     """Whether a source is one repository on the hub that is not on this machine."""
     from conceptseg.models.checkpoints import BUNDLED
-    from conceptseg.models.hub import HuggingFaceHub
+    from conceptseg.models.hub import HuggingFaceHub, split_revision
 
-    is_repository = source != BUNDLED and not Path(source).exists() and source.count("/") == 1 and "+" not in source
+    looks_like_one = split_revision(source)[0].count("/") == 1 and "+" not in source
+    is_repository = source != BUNDLED and not Path(source).exists() and looks_like_one
     return is_repository and HuggingFaceHub().cached(source) is None
 
 
@@ -96,10 +97,10 @@ def _count_folder(folder: Path) -> int:
 def _describe_remote(repo_id: str) -> str:
     """What is known of a model on the hub without downloading it."""
     from conceptseg.models.full_size import KNOWN_MODELS
-    from conceptseg.models.hub import hub_access
+    from conceptseg.models.hub import hub_access, split_revision
 
     facts = {"name": repo_id}
-    if known := KNOWN_MODELS.get(repo_id):
+    if known := KNOWN_MODELS.get(split_revision(repo_id)[0]):
         facts |= {"licence": known.license, "parameters": _millions(known.parameters)}
         facts |= {"concept tokens": str(known.num_queries)} if known.num_queries else {}
     return _format_facts(facts | {"where": hub_access(repo_id).advice()})
