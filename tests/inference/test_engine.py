@@ -14,7 +14,7 @@ from conceptseg.data import Reference, load_sample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.errors import ImageError, InputError
 from conceptseg.geometry import box_iou
-from conceptseg.inference import ConceptSegmenter, Query, Route
+from conceptseg.inference import ConceptSegmenter, Query, Route, SegmentationResult
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.segmenter import SegmentationLogits
 from conceptseg.protocol import format_response
@@ -190,6 +190,69 @@ def test_without_an_answer_the_concept_stands_in_and_it_is_said(nano, presence, 
     assert "no answer" in result.notes[0] and result.box is None
     replies.append(reply(answer="spot"))
     assert nano(picture(), "black cat", route="reason").answer == "spot" and given[-1] == ["spot"]
+
+
+def test_a_reference_with_an_empty_mask_is_told_of(nano, presence, replies):
+    references = four_references()
+    references[2] = Reference(picture(60, 60), mask=np.zeros((60, 60), dtype=bool))
+    replies.append(reply())
+    result = nano(picture(), "cat", references, route="reason")
+    assert result.notes == ("Reference 3 counts as unmarked: its mask is empty.",)
+    references[2] = Reference(picture(60, 60))  # unmarked on purpose
+    assert nano(picture(), "cat", references, route="reason").notes == ()
+
+
+def test_words_that_sam_does_not_read_to_their_end_are_told_of(nano, presence, replies):
+    told = f"SAM 3 read only the beginning of its words: it takes {nano.model.segmenter.max_text_tokens} tokens."
+    long = "black cat " * 40
+    assert nano(picture(), long, route="direct").notes == (told,)
+    assert nano(picture(), "black cat", route="direct").notes == ()
+    replies.append(reply(answer=long))
+    assert nano(picture(), "cat", route="reason").notes == (told,)
+    replies.append(reply(answer="cat"))
+    assert nano(picture(), long, route="reason").notes == ()  # these words were the MLLM's to read
+
+
+@pytest.fixture
+def releases(nano, monkeypatch) -> list[None]:
+    """An entry for every time the MLLM was let go."""
+    seen: list[None] = []
+    monkeypatch.setattr(nano.model.reasoner, "release", lambda: seen.append(None))
+    return seen
+
+
+def in_two_passes(segmenter: ConceptSegmenter, concept: str, route: str) -> list[tuple[int, SegmentationResult]]:
+    return list(segmenter.stream_in_two_passes([picture(20), b"none", picture(30)], concept, batch_size=2, route=route))
+
+
+@pytest.mark.parametrize(("concept", "route"), [("cat", "reason"), ("the very small black cat", "auto")])
+def test_a_pass_that_could_answer_nothing_is_left_out(nano, presence, replies, releases, monkeypatch, concept, route):
+    encoded = []
+    encode = nano.model.segmenter.encode
+    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    replies.append(reply())
+    results = in_two_passes(nano, concept, route)
+    assert sum(encoded) == 2 and [index for index, _ in results] == [0, 1, 2] and len(releases) == 1
+    assert [result.route for _, result in results] == [Route.REASONED, None, Route.REASONED]
+    assert "not an image" in results[1][1].error
+
+
+def test_two_passes_keep_the_presence_of_the_first(nano, presence, replies, releases):
+    presence["score"] = 0.05
+    replies.append(reply())
+    results = dict(in_two_passes(nano, "cat", "auto"))
+    assert [results[n].presence for n in (0, 2)] == [pytest.approx(0.05)] * 2 and results[0].route is Route.REASONED
+    assert results[1].error and len(releases) == 1
+
+
+def test_the_mllm_is_let_go_however_two_passes_end(nano, presence, replies, releases):
+    with pytest.raises(AssertionError, match="the MLLM was asked"):
+        in_two_passes(nano, "cat", "reason")
+    replies.append(reply())
+    stream = nano.stream_in_two_passes([picture()], "cat", route="reason")
+    next(stream)
+    stream.close()
+    assert len(releases) == 2
 
 
 def test_a_bad_picture_in_a_stream_keeps_its_place(nano, presence, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -71,6 +72,17 @@ def test_a_folder_with_broken_pictures_gives_the_others_and_says_which_failed(fo
         str(folder / name) for name in ("03.png", "08.png", "17.png")
     ]
     assert "20 images: 17 masks (17 direct, 0 reasoned), 3 failed" in printed.out.splitlines()[-1]
+
+
+def test_notes_are_shown_once_with_their_count(folder, tmp_path, fake, monkeypatch, capsys):
+    answer = FakeSegmenter.__call__
+
+    def with_note(*args, **options):
+        return dataclasses.replace(answer(*args, **options), notes=("Reference 1 is empty.",))
+
+    monkeypatch.setattr(FakeSegmenter, "__call__", with_note)
+    main(command(folder, tmp_path / "out"))
+    assert capsys.readouterr().err.splitlines()[0] == "note, 17 of 20 images: Reference 1 is empty."
 
 
 def test_two_passes_leave_the_same_results_in_another_order(folder, tmp_path, fake):

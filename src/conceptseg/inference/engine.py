@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Bool
 from PIL import Image
 
-from conceptseg.data.loading import load_reference
+from conceptseg.data.loading import LoadedReference, load_reference
 from conceptseg.data.samples import ImageSource, Reference
 from conceptseg.errors import ImageError, InputError
 from conceptseg.geometry import BoxXYXY, box_area, box_iou, clip_box, scale_box
 from conceptseg.images import describe_source, load_image
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
+from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut, route_threshold, takes_shortcut
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.memory import explain_out_of_memory
 from conceptseg.models.reasoner import Generation
@@ -77,7 +77,7 @@ class ConceptSegmenter:
         The MLLM is read when the first image needs it (`lazy=False` reads it now).
 
         Args:
-            source: see `conceptseg.models.checkpoints` for what it may be.
+            source: see `conceptseg.models.checkpoints` for what it may be; `owner/name@v1` names a hub id's revision.
             device: "auto" (CUDA, else Apple's MPS, else CPU), or a torch device.
             options: more of `conceptseg.models.loading.LoadOptions`, e.g. `sam`, `dtype`, `bits`, `device_map`.
         """
@@ -137,24 +137,28 @@ class ConceptSegmenter:
         """SAM 3 over all images, then the MLLM over those it was not sure of, as (index in `images`, result).
 
         For a model that was loaded lazily on a small machine: the MLLM comes into memory only if something is left for
-        it, and goes when that is done. What is left is read and encoded twice. Arguments and errors as for `stream`.
+        it, and goes when that is done or fails. What is left is read and encoded twice; where the route is known
+        beforehand there is one pass. Arguments and errors as for `stream`.
         """
         choice = RouteChoice.of(route)
         mosaic = self.build_mosaic(references)
         presence: dict[int, float | None] = {}
-        for chunk in _chunks(range(len(images)), batch_size):
-            for index, result in zip(
-                chunk, self._screen_images([images[i] for i in chunk], concept, choice), strict=True
-            ):
-                if result.route or result.error:
-                    yield index, result
-                else:
-                    presence[index] = result.presence
-        for chunk in _chunks(list(presence), batch_size):
-            loaded = [self._load(images[i], concept, mosaic) for i in chunk]
-            for index, result in zip(chunk, self._segment_loaded(loaded, RouteChoice.REASON), strict=True):
-                yield index, replace(result, presence=presence[index])
-        self.model.reasoner.release()
+        if not may_take_shortcut(concept, choice):
+            presence = dict.fromkeys(range(len(images)))
+        try:
+            for chunk in _chunks([i for i in range(len(images)) if i not in presence], batch_size):
+                screened = self._screen_images([images[i] for i in chunk], concept, choice)
+                for index, result in zip(chunk, screened, strict=True):
+                    if result.route or result.error:
+                        yield index, result
+                    else:
+                        presence[index] = result.presence
+            for chunk in _chunks(list(presence), batch_size):
+                loaded = [self._load(images[i], concept, mosaic) for i in chunk]
+                for index, result in zip(chunk, self._segment_loaded(loaded, RouteChoice.REASON), strict=True):
+                    yield index, replace(result, presence=presence[index])
+        finally:
+            self.model.reasoner.release()
 
     def build_mosaic(self, references: Sequence[Reference]) -> Mosaic | None:
         """References as the model will see them, or None without any; the last set is remembered."""
@@ -164,6 +168,7 @@ class ConceptSegmenter:
             loaded = [load_reference(reference) for reference in references]
             frame_px = self.model.config.protocol.frame_px
             mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=frame_px)
+            mosaic = replace(mosaic, notes=_notes_on_references(loaded))
             self._last_references = (tuple(references), mosaic)
         return self._last_references[1]
 
@@ -203,7 +208,7 @@ class ConceptSegmenter:
             screening = self._screen(queries, features, choice, clock)
             direct = [i for i in everyone if screening.accepts(i, queries[i].concept, choice)]
             reasoned = [i for i in everyone if i not in direct]
-            results = {i: _direct_result(queries[i], screening, i) for i in direct}
+            results = {i: self._direct_result(queries[i], screening, i) for i in direct}
             for index, answered in zip(reasoned, self._reason(queries, features, reasoned, clock), strict=True):
                 results[index] = replace(answered, presence=screening.presence.get(index))
         return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
@@ -225,7 +230,7 @@ class ConceptSegmenter:
         clock = _Clock(self.model.device)
         screening = self._screen(queries, self._encode(queries, clock), choice, clock)
         results = iter(
-            replace(_direct_result(query, screening, i), timings=clock.seconds[i])
+            replace(self._direct_result(query, screening, i), timings=clock.seconds[i])
             if screening.accepts(i, concept, choice)
             else SegmentationResult(concept, query.source, presence=screening.presence.get(i))
             for i, query in enumerate(queries)
@@ -243,11 +248,7 @@ class ConceptSegmenter:
         self, queries: Sequence[Query], features: ImageFeatures | None, choice: RouteChoice, clock: _Clock
     ) -> _Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""
-        asked = [
-            i
-            for i, query in enumerate(queries)
-            if choice is RouteChoice.DIRECT or (choice is RouteChoice.AUTO and route_threshold(query.concept) < 1)
-        ]
+        asked = [i for i, query in enumerate(queries) if may_take_shortcut(query.concept, choice)]
         if not asked or features is None:
             return _Screening({}, {})
         segmenter = self.model.segmenter
@@ -312,10 +313,33 @@ class ConceptSegmenter:
             box=_visible(response.box and scale_box(response.box, frame_hw, size_hw), size_hw),
             check_iou=_check_iou(response, mosaic),
             answer=answer,
-            notes=self._notes(response),
+            notes=(
+                *(mosaic.notes if mosaic else ()),
+                *self._notes_on_response(response),
+                *self._notes_on_words(answer),
+            ),
         )
 
-    def _notes(self, response: Response) -> tuple[str, ...]:
+    def _direct_result(self, query: Query, screening: _Screening, index: int) -> SegmentationResult:
+        return SegmentationResult(
+            concept=query.concept,
+            source=query.source,
+            image=query.image,
+            mask=_mask_of(screening.semantic[index], (query.image.height, query.image.width)),
+            route=Route.DIRECT,
+            presence=screening.presence[index],
+            threshold=route_threshold(query.concept),
+            answer=query.concept,
+            notes=self._notes_on_words(query.concept),
+        )
+
+    def _notes_on_words(self, words: str) -> tuple[str, ...]:
+        segmenter = self.model.segmenter
+        if not segmenter.cuts(words):
+            return ()
+        return (f"SAM 3 read only the beginning of its words: it takes {segmenter.max_text_tokens} tokens.",)
+
+    def _notes_on_response(self, response: Response) -> tuple[str, ...]:
         notes = [] if response.answer else ["The response named no answer; SAM 3 was given the concept's own words."]
         if self.model.translation is None:
             given = "the box" if response.box else "words alone, for the response had no box"
@@ -343,16 +367,11 @@ class _Screening:
         return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
 
 
-def _direct_result(query: Query, screening: _Screening, index: int) -> SegmentationResult:
-    return SegmentationResult(
-        concept=query.concept,
-        source=query.source,
-        image=query.image,
-        mask=_mask_of(screening.semantic[index], (query.image.height, query.image.width)),
-        route=Route.DIRECT,
-        presence=screening.presence[index],
-        threshold=route_threshold(query.concept),
-        answer=query.concept,
+def _notes_on_references(references: Sequence[LoadedReference]) -> tuple[str, ...]:
+    return tuple(
+        f"Reference {number} counts as unmarked: its mask is empty."
+        for number, reference in enumerate(references, start=1)
+        if reference.mask is not None and reference.box is None
     )
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from conceptseg.errors import InputError
 
-__all__ = ["Route", "RouteChoice", "count_words", "route_threshold", "takes_shortcut"]
+__all__ = ["Route", "RouteChoice", "count_words", "may_take_shortcut", "route_threshold", "takes_shortcut"]
 
 _PARENTHESISED = re.compile(r"\([^()]*\)")
 
@@ -63,6 +63,11 @@ def route_threshold(concept: str) -> float:
     same.
     """
     return min(1.0, 0.1 * 2.0 ** min(count_words(concept) - 1, 10))
+
+
+def may_take_shortcut(concept: str, choice: RouteChoice) -> bool:
+    """Whether SAM 3 alone could answer at all, so that it is worth asking: never when T = 1, unless it is forced."""
+    return choice is RouteChoice.DIRECT or (choice is RouteChoice.AUTO and route_threshold(concept) < 1)
 
 
 def takes_shortcut(presence: float, concept: str) -> bool:

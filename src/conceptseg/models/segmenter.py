@@ -140,6 +140,10 @@ class PromptSegmenter(nn.Module):
         with self._precision():
             return ImageFeatures(self.sam.get_vision_features(pixel_values=pixel_values))
 
+    def cuts(self, text: str) -> bool:
+        """Whether a text is longer than `max_text_tokens`, so that `embed_text` drops its end."""
+        return len(self.tokenizer(text, verbose=False).input_ids) > self.max_text_tokens
+
     def embed_text(self, texts: Sequence[str]) -> PromptTokens:
         """E_text of Eq. 4. Texts beyond `max_text_tokens` lose their end: the text encoder has no positions for it.
 

@@ -38,6 +38,8 @@ class Mosaic:
     """Each reference's box in canvas pixels, the withheld one included; None where a reference has no box."""
     proxy_index: int | None
     """The reference whose box is neither drawn nor told, for the model to find (𝒬 of §3.2); None without one."""
+    notes: tuple[str, ...] = ()
+    """What the reader of an answer should know of the references, e.g. that one's mask is empty."""
 
     @property
     def shown_boxes(self) -> tuple[BoxXYXY, ...]:

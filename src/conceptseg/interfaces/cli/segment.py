@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         if pending:
             ledger.claim()
             _segment_pending(load_segmenter(args), pending, references, args, ledger, tally)
+    for note, count in tally.notes.items():
+        print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
     for image, reason in tally.failed.items():
         print(f"failed: {image}: {reason}", file=sys.stderr)
     print(tally.summary(args.out))
@@ -93,6 +95,7 @@ class _Tally:
     kept: int
     routes: Counter[str] = field(default_factory=Counter)
     failed: dict[Path, str] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
 
     def add(self, image: Path, result: SegmentationResult) -> None:
@@ -100,6 +103,7 @@ class _Tally:
             self.failed[image] = result.error or "no result"
         else:
             self.routes[result.route.value] += 1
+            self.notes.update(result.notes)
 
     def summary(self, out: Path) -> str:
         done = self.routes.total()
