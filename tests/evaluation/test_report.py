@@ -210,6 +210,9 @@ def test_figure_7_is_ordered_by_the_number_of_tokens(tmp_path):
     runs = [make_run(tmp_path / str(n), [score_row("set", 0, "shadow", n / 100)], tokens=n) for n in (8, 1, 32)]
     assert [row.cells[0] for row in figure_7(runs).rows] == [1, 8, 32]
     assert figure_7(runs).rows[1].cells[2] == pytest.approx(8.0)
+    other = [{"route": "direct"}, {"seed": 1}, {"references": 1}, {"variant": "one_stage"}, {"method": "sam3"}]
+    runs += [make_run(tmp_path / next(iter(o)), [score_row("set", 0, "shadow", 0.5)], **o) for o in other]
+    assert len(figure_7(runs).rows) == 3  # a curve shows one thing
 
 
 def test_no_row_mixes_published_numbers_with_ours(everything):
@@ -297,6 +300,9 @@ def test_what_is_no_run_is_refused(tmp_path):
         load_run(tmp_path)
     with pytest.raises(InputError, match="A report needs at least one run"):
         write_report([], tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"Cannot write to .*file: File exists\. Choose another --out"):
+        write_report([make_run(tmp_path / "run", [score_row("set", 0, "shadow", 0.5)])], tmp_path / "file")
     write_config(tmp_path, {"config": {"data": ["x"]}, "checkpoint": {}, "software": {}, "questions": {"x": 1}})
     with pytest.raises(InputError, match="has no rows yet"):
         load_run(tmp_path)

@@ -240,6 +240,12 @@ def test_an_id_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
     assert read_rows(tmp_path) == [odd]
 
 
+def test_a_run_cannot_be_kept_in_a_file(fake_method, data, tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(InputError, match=r"Cannot write to .*run: File exists\. Choose another --out"):
+        measure(config_of(*data), tmp_path / "run")
+
+
 def test_predictions_are_kept_for_the_gallery(fake_method, data, tmp_path):
     rows = measure(config_of(*data), tmp_path / "run")
     kept = np.asarray(Image.open(mask_path(tmp_path / "run", rows[0])))

@@ -117,6 +117,8 @@ def test_a_benchmark_has_name_split_root_and_options(tmp_path):
     [
         ("nowhere", "is neither a folder with samples.jsonl nor world:TASK"),
         ("world:saliency:seen_test:2", "expected world:TASK:SPLIT:COUNT:SEED"),
+        ("world:saliency:seen_test:0:5", "expected at least one sample a task, and every task once"),
+        ("world:saliency,shadow,saliency:seen_test:2:5", "at least one sample a task, and every task once"),
         ("world:magic:seen_test:2:0", "ConceptWorld has no tasks"),
         ("magic=/data", "Unknown benchmark 'magic'"),
         ("duts=/data?colour=3", "Benchmark 'duts' does not take these options"),
@@ -130,6 +132,10 @@ def test_what_means_nothing_is_refused(spec, message):
 def test_sets_that_cannot_be_measured_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"has no samples of split 'test'\. Its splits: train, val"):
         open_sources([f"{folder}#test"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/samples.jsonl").touch()
+    with pytest.raises(InputError, match=r"empty/samples\.jsonl is empty: there is nothing to measure on"):
+        open_sources([str(tmp_path / "empty")])
     with pytest.raises(InputError, match="names a set twice: moths"):
         open_sources([str(folder), str(folder)])
     write_samples([replace(sample("a", "val", 1), mask=None)], tmp_path / "bare")

@@ -61,3 +61,12 @@ def test_latex_escapes_and_sets_ours_apart(table):
     assert r"SAM 3 & paper [1] & 89.5 & – & 3 \\" in text
     assert r"\textit{nano | mine} & \textit{ours [2]} & \textit{50.0} & \textit{12.0$\pm$0.1} & \textit{4} \\" in text
     assert r"[2] 100 \% of it" in text and text.count(r"\begin") == text.count(r"\end") == 2
+
+
+def test_a_rounded_zero_has_no_sign():
+    assert [Column("gain", decimals=2).show(value) for value in (-0.001, 0.0, -0.29, None)] == [
+        "0.00",
+        "0.00",
+        "-0.29",
+        "–",
+    ]

@@ -85,8 +85,15 @@ def mask_path(folder: Path, row: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """A run's folder, created if needed, for one process at a time; others wait."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """A run's folder, created if needed, for one process at a time; others wait.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write to {folder}: {error.strerror}. Choose another --out.") from error
     with FileLock(folder / ".run.lock"):
         yield
 

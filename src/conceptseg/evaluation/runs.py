@@ -52,6 +52,7 @@ class Run:
             f"method {config.method}, model {config.model}, route {config.route}, seed {config.seed}",
             f"protocol {config.protocol}" + (" with integer weighted F" if config.integer_wfm else ""),
         ]
+        parts += [] if config.references is None else [f"at most {config.references} references"]
         parts += [f"{len(self.failures)} failed and count as worst"] if self.failures else []
         parts += [f"checkpoint {self.digest}, commit {str(self.software.get('commit'))[:9]}"]
         return "; ".join(parts) + ("; UNFINISHED" if self.missing else "")

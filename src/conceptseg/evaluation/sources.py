@@ -127,8 +127,10 @@ def _open_folder(folder: Path, split: str | None, references: int | None, seed: 
     everything = read_samples(folder)
     chosen = [sample for sample in everything if sample.split == split] if split else _held_out(everything)
     if not chosen:
+        if not everything:
+            raise InputError(f"{folder / SAMPLES_FILE} is empty: there is nothing to measure on.")
         known = sorted({str(sample.split) for sample in everything})
-        raise InputError(f"{folder} has no samples of split {split!r}. Its splits: {', '.join(known) or 'none'}.")
+        raise InputError(f"{folder} has no samples of split {split!r}. Its splits: {', '.join(known)}.")
     pool = [sample for sample in everything if sample.split == "train"] or everything
     section = ReferenceSection(count=DEFAULT_REFERENCES if references is None else references)
     drawer = ReferenceDrawer(section, pool, seed)
@@ -217,6 +219,9 @@ def _open_world(spec: str, references: int | None, seed: int) -> DataSource:
     matched = _WORLD.fullmatch(spec)
     if matched is None:
         raise InputError(f"--data {spec!r}: expected world:TASK:SPLIT:COUNT:SEED, e.g. world:all:seen_test:100:0.")
-    tasks = "all" if matched["tasks"] == "all" else matched["tasks"].split(",")
+    named = matched["tasks"].split(",")
+    if int(matched["count"]) == 0 or len(set(named)) < len(named):
+        raise InputError(f"--data {spec!r}: expected at least one sample a task, and every task once.")
+    tasks = "all" if named == ["all"] else named
     samples = _WorldSamples(tasks, matched["split"], int(matched["seed"]), int(matched["count"]), references, seed)
     return DataSource(spec, samples, samples.ids, samples.ids)

@@ -45,7 +45,7 @@ class Column:
         """A cell as it is printed."""
         if cell is None:
             return "–"
-        return cell if isinstance(cell, str) else f"{cell:.{self.decimals}f}"
+        return cell if isinstance(cell, str) else f"{round(cell, self.decimals) + 0.0:.{self.decimals}f}"  # no -0.00
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,14 @@ def write_report(runs: Sequence[Run], out: Path, *, gallery: bool = True) -> Rep
         gallery: whether to write the galleries, for which the data must be at hand.
 
     Raises:
-        InputError: there are no runs.
+        InputError: there are no runs, or nothing can be written there.
     """
     if not runs:
         raise InputError("A report needs at least one run.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write to {out}: {error.strerror}. Choose another --out.") from error
     names = _folder_names(runs)
     runs = _told_apart(runs, names)
     judged = [(run, decompose(run.rows)) for run in runs]
