@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conceptseg.errors import ConfigError, TrainingError
+from conceptseg.validation import explain_mistakes
 
 __all__ = ["STAGES", "NanoRecipe"]
 
@@ -56,8 +57,7 @@ class NanoRecipe(BaseModel):
         except OSError as error:
             raise ConfigError(f"Recipe {path} cannot be read: {error.strerror}.") from error
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"Recipe {path}: {problems}.") from error
+            raise ConfigError(f"Recipe {path}: {'; '.join(explain_mistakes(error, cls))}") from error
         unknown = {*recipe.minutes, *recipe.gates, *recipe.photograph_share} - {*STAGES}
         if unknown:
             raise ConfigError(f"Recipe {path}: unknown stages {sorted(unknown)}. Stages: {', '.join(STAGES)}.")
