@@ -1,18 +1,22 @@
-"""Write a nano checkpoint's model card and its `scores.json` from runs of `conceptseg evaluate`, one a route.
+"""Write a nano checkpoint's model card and its `scores.json` from runs of `conceptseg evaluate`.
 
-for route in direct reason; do
-  conceptseg evaluate --model runs/nano/checkpoint --route $route --out runs/nano/$route \\
-    --data world:all:seen_test:100:101 world:all:seen_test:100:102
+for route in direct reason auto; do
+  conceptseg evaluate --model runs/nano/checkpoint --route $route --out runs/card/$route \\
+    --data world:TRAINED:seen_test:150:101 world:TRAINED:seen_test:150:102 world:all:unseen_test:30:101
+  conceptseg evaluate --model runs/nano/checkpoint --route $route --out runs/card/photographs_$route --data FOLDER
 done
-python recipes/nano/write_card.py runs/nano/direct runs/nano/reason --checkpoint runs/nano/checkpoint --data … --steps …
+python recipes/nano/write_card.py runs/card/* --checkpoint runs/nano/checkpoint --trained … --data … --steps …
+
+Runs over `world:` fill the table by task, all others the table by set.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from conceptseg.evaluation.report.overview import summarise
@@ -31,6 +35,8 @@ _COLUMNS = {
 }
 """Column of the card → of the overview."""
 
+_SPLITS = ("seen_test", "unseen_test")
+
 _CARD = """---
 license: apache-2.0
 library_name: conceptseg
@@ -41,31 +47,36 @@ pipeline_tag: image-segmentation
 
 The checkpoint that comes with `conceptseg`: Qwen2.5-VL and SAM 3 (transformers' classes) at laptop size, 14 M
 parameters, half precision. It is there to try every command, to test every path and to look at the paper's
-mechanism in small; it knows a synthetic world and is no substitute for the full-size models on photographs.
+mechanism in small; it knows a made world and a few kinds of photographs, and is no substitute for the full-size models.
 
 ## Scores
 
-ConceptWorld episodes never seen in training (`world:TASKS:SPLIT:EPISODES A TASK:SEED`):
-
-    {command}
+ConceptWorld, episodes never seen in training. seen_test: sprites, surfaces and rules of training in new scenes;
+unseen_test: others.
 
 {table}
 
-`direct` is SAM 3-nano alone with the concept's words; `reason` is the whole way. iou is the target's, miou the mean of
-target's and background's; valid is the share of responses in the protocol's strict form; rule and answer are counted
-right when they equal the truth word for word; box_iou compares the response's box with the target's, check_iou its
-check with the withheld reference's.
+`direct` is SAM 3-nano alone with the concept's words, `reason` the whole way, `auto` what the router chooses (share:
+how many it gives to SAM 3 alone). iou is the target's, miou the mean of target's and background's; valid is the share
+of responses in the protocol's strict form; rule and answer count as right when they equal the truth word for word; box_iou
+compares the response's box with the target's, check_iou its check with the withheld reference's.
+
+{photographs}
+
+The runs:
+
+{runs}
 
 ## Data
 
 {data}
 
-No photographs. The sprites are Microsoft Fluent Emoji (MIT) as packed by `@lobehub/fluent-emoji-3d`; see NOTICE.
+The sprites are Microsoft Fluent Emoji (MIT) as packed by `@lobehub/fluent-emoji-3d`; see NOTICE.
 
 ## Training
 
-From nothing on two CPU cores ([how](../../../../docs/nano.md)). `recipes/nano/cpu.yaml` is the recipe that came of it;
-this checkpoint was made while it was being found, in these runs:
+On two CPU cores ([how](../../../../docs/nano.md)). `recipes/nano/cpu.yaml` is the recipe that came of it; this
+checkpoint was made while it was being found, in these runs:
 
 {steps}
 
@@ -76,7 +87,8 @@ this checkpoint was made while it was being found, in these runs:
 - It was trained on these tasks only: {tasks}. The other ConceptWorld tasks are transfer.
 - Masks are drawn at 48×48 and enlarged; pictures are seen at 168×168.
 - SAM 3's instance queries are untrained: only the semantic mask and the presence score mean something.
-- Photographs are outside what it has seen: expect rough or wrong masks there.
+- Of photographs it has seen a few thousand: people, clothes, cats, skin lesions, leaves, cells. Expect rough masks
+  there, and wrong ones elsewhere.
 
 ## Licence
 
@@ -94,46 +106,88 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", required=True, help="one line a stage")
     options = parser.parse_args()
     runs, config = [load_run(folder) for folder in options.runs], ConceptSegConfig.read(options.checkpoint)
-    table = _measured(runs, options.trained)
-    routes = " and ".join(f"--route {run.config.route}" for run in runs)
+    world = [run for run in runs if run.config.data[0].startswith("world:")]
+    real = [run for run in runs if run not in world]
+    tasks, sets = _by_task(world, options.trained), _by_set(real)
     card = _CARD.format(
-        command=f"conceptseg evaluate --data {' '.join(runs[0].config.data)}    # with {routes}",
-        table=_table(table),
+        table=_table(("task", "level", "trained", "split", "route", "n", "share"), tasks),
+        photographs=_photographs(sets),
+        runs="\n".join(f"- {run.note}" for run in runs),
         data=options.data,
         steps="\n".join(f"- {line}" for line in options.steps),
         names=len(config.vocabulary),
         tasks=", ".join(options.trained),
     )
     (options.checkpoint / "README.md").write_text(card, encoding="utf-8")
-    scores = {"runs": [run.note for run in runs], "table": table}
+    scores = {"runs": [run.note for run in runs], "table": tasks, "photographs": sets}
     (options.checkpoint / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
 
-def _measured(runs: Sequence[Run], trained: Sequence[str]) -> list[dict[str, Any]]:
-    """A row a task and run, all sets of the run together, in fractions."""
+def _by_task(runs: Sequence[Run], trained: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a task, split and run, in fractions; seeds together."""
     table = []
     for task in LEAF_TASKS:
-        for run in runs:
-            rows = [row for row in run.rows if row["task"] == task]
-            found = summarise(rows)
-            scores = {key: None if found[name] is None else found[name] / 100 for key, name in _COLUMNS.items()}
-            about = {"task": task, "level": level_of(task).value, "trained": task in trained}
-            table += [about | {"route": run.config.route, "n": len(rows)} | scores] if rows else []
+        for split in _SPLITS:
+            for run in runs:
+                rows = [row for row in run.rows if row["task"] == task and f":{split}:" in row["data"]]
+                about = {"task": task, "level": level_of(task).value, "trained": task in trained, "split": split}
+                table += [about | _scores(run, rows)] if rows else []
     return table
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| task | level | trained on | route | n | " + " | ".join(_COLUMNS) + " |",
-        "|---" * (5 + len(_COLUMNS)) + "|",
-    ]
-    for row in rows:
-        cells = ["–" if row.get(key) is None else f"{row[key]:.3f}" for key in _COLUMNS]
-        trained = "yes" if row["trained"] else "no"
-        lines.append(
-            f"| {row['task']} | {row['level']} | {trained} | {row['route']} | {row['n']} | {' | '.join(cells)} |"
-        )
+def _by_set(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A row a set of photographs and run; a run is over one folder of sets, the part."""
+    table = []
+    for run in runs:
+        part = Path(run.config.data[0]).name
+        for name in sorted({row["data"] for row in run.rows}):
+            rows = [row for row in run.rows if row["data"] == name]
+            table.append({"part": part, "set": name} | _scores(run, rows))
+    return table
+
+
+def _scores(run: Run, rows: Sequence[Any]) -> dict[str, Any]:
+    found = summarise(rows)
+    route = run.config.route if run.config.method == "conceptseg" else run.config.method
+    share = None if run.config.route != "auto" or found["direct"] is None else found["direct"] / 100
+    scores = {key: None if found[name] is None else found[name] / 100 for key, name in _COLUMNS.items()}
+    return {"route": route, "n": len(rows), "share": share} | scores
+
+
+def _photographs(rows: Sequence[dict[str, Any]]) -> str:
+    """mIoU by set: a column a route."""
+    if not rows:
+        return "Not measured on photographs."
+    routes = list(dict.fromkeys(row["route"] for row in rows))
+    lines = ["Photographs, mIoU. `open`: validation rows of sets trained on; `research`: sets never trained on.", ""]
+    lines += ["| part | set | n | " + " | ".join(routes) + " |", "|---" * (3 + len(routes)) + "|"]
+    for part in dict.fromkeys(row["part"] for row in rows):
+        mine = [row for row in rows if row["part"] == part]
+        scores = {(row["set"], row["route"]): row["miou"] for row in mine}
+        names = list(dict.fromkeys(row["set"] for row in mine))
+        for name in names:
+            count = next(row["n"] for row in mine if row["set"] == name)
+            cells = _cells(scores.get((name, route)) for route in routes)
+            lines.append(f"| {part} | {name} | {count} | {cells} |")
+        means = [mean(scores[name, route] for name in names) for route in routes]
+        lines.append(f"| {part} | **mean over sets** | | {_cells(means)} |")
     return "\n".join(lines)
+
+
+def _table(about: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    columns = (*about, *_COLUMNS)
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    return "\n".join([*lines, *(f"| {_cells(row.get(column) for column in columns)} |" for row in rows)])
+
+
+def _cells(values: Iterable[Any]) -> str:
+    return " | ".join(map(_said, values))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
