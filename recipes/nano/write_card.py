@@ -58,8 +58,8 @@ unseen_test: others.
 
 `direct` is SAM 3-nano alone with the concept's words, `reason` the whole way, `auto` what the router chooses (share:
 how many it gives to SAM 3 alone). iou is the target's, miou the mean of target's and background's; valid is the share
-of responses in the protocol's strict form; rule and answer count as right when they equal the truth word for word; box_iou
-compares the response's box with the target's, check_iou its check with the withheld reference's.
+of responses in the protocol's strict form; rule and answer count as right when they equal the truth word for word;
+box_iou compares the response's box with the target's, check_iou its check with the withheld reference's.
 
 {photographs}
 
