@@ -8,7 +8,15 @@ import pytest
 from PIL import Image
 
 from conceptseg.errors import TrainingError
-from conceptseg.training.checking import REJECTED_FILE, Rejection, check_samples, require_usable, sort_out
+from conceptseg.training.checking import (
+    REJECTED_FILE,
+    Rejection,
+    check_samples,
+    list_rejections,
+    require_some,
+    require_usable,
+    sort_out,
+)
 from conceptseg.training.config import DataSection, WorldSection
 from conceptseg.training.drawing import collect_samples
 from tests.training.tiny import square_folder
@@ -71,7 +79,7 @@ def test_good_samples_pass(squares):
     train, _ = collect_samples(DataSection(folders=(squares,), world=WorldSection(count=2)), seed=0)
     assert check_samples(train) == []
     require_usable([])
-    assert sort_out(train, [], None) is train
+    assert sort_out(train, []) is train
 
 
 def test_what_is_left_out_is_listed_and_counted(tmp_path, caplog):
@@ -79,17 +87,22 @@ def test_what_is_left_out_is_listed_and_counted(tmp_path, caplog):
     edit_row(folder, 2, lambda row: row.pop("mask"))
     train, _ = collect_samples(DataSection(folders=(folder,)), seed=0)
     with caplog.at_level(logging.WARNING):
-        left = sort_out(train, check_samples(train), tmp_path)
+        left = sort_out(train, check_samples(train))
+    list_rejections(check_samples(train), tmp_path)
     assert {sample.id for sample in left} == {"square/000", "square/001", "square/003"}
     assert "1 of 4 samples are left out" in caplog.text
     listed = [json.loads(line) for line in (tmp_path / REJECTED_FILE).read_text().splitlines()]
     assert listed == [{"id": "square/002", "reason": "it has no mask"}]
+    list_rejections([], tmp_path)
+    assert not (tmp_path / REJECTED_FILE).exists()  # a later run of the folder leaves nothing out
 
 
 def test_nothing_left_is_an_error(squares):
     train, _ = collect_samples(DataSection(folders=(squares,), limit=1), seed=0)
+    bad = [Rejection(0, "x", "y")]
+    require_some(train, [])
     with pytest.raises(TrainingError, match="No sample can be used:\nx: y"):
-        sort_out(train, [Rejection(0, "x", "y")], None)
+        require_some(sort_out(train, bad), bad)
 
 
 def test_long_lists_are_cut(squares):

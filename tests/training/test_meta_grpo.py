@@ -120,6 +120,32 @@ def test_what_is_rewarded_becomes_likelier(make):
     assert chance_of_reward() > 0.9
 
 
+def test_a_batch_in_parts_moves_what_the_whole_moves(make):
+    """Both losses are means over the batch, however many forward passes it takes."""
+    likeliest = ["max_steps=1", "top_p=1e-6", "log.every=1"]
+    norms = []
+    for size in (8, 2):
+        trainer = make(f"per_device_batch_size={size}", *likeliest)
+        trainer.reward_funcs[0] = lambda **columns: [float(k % 3) for k in range(len(columns["completions"]))]
+        trainer.train()
+        norms.append(next(line["grad_norm"] for line in trainer.state.log_history if "grad_norm" in line))
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
+
+
+def test_the_policy_is_held_to_where_the_run_started(make):
+    """KL(policy ‖ reference): 0 before the first update, positive after it; the reference never moves."""
+    trainer = make("max_steps=3", "log.every=1", "segmentation.weight=0", "reward.mask=0")
+    start = {name: p.detach().clone() for name, p in trainer._reasoner.mllm.named_parameters()}
+    reference = trainer.accelerator.unwrap_model(trainer.ref_model)
+    assert all(torch.equal(p, start[name]) for name, p in reference.named_parameters())
+    trainer.reward_funcs[0] = lambda **columns: [float(k % 2) for k in range(len(columns["completions"]))]
+    trainer.train()
+    first, *later = [line["kl"] for line in trainer.state.log_history if "kl" in line]
+    assert first == pytest.approx(0, abs=1e-7)
+    assert min(later) > 1e-5
+    assert all(torch.equal(p, start[name]) for name, p in reference.named_parameters())
+
+
 def test_the_loss_is_the_sum_of_eq_8(make):
     trainer = make("beta=0", "segmentation.weight=0.5")
     batch = roll_out(trainer)

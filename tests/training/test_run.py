@@ -31,7 +31,7 @@ from conceptseg.training.run import train
 SHORT = ["log.to=[]", "log.every=1", "log.watched=0", "checkpoints.every=2", "max_steps=4", "learning_rate=1e-2"]
 STAGES = {
     "warmup": ["batch_size=4", "per_device_batch_size=2", "responses.max_new_tokens=6", "responses.batch_size=4"],
-    "meta-grpo": ["batch_size=4", "per_device_batch_size=4", "group_size=2", "max_completion_tokens=6"],
+    "meta-grpo": ["batch_size=4", "per_device_batch_size=2", "group_size=2", "max_completion_tokens=6"],
 }
 
 
@@ -66,11 +66,20 @@ def crash_at(monkeypatch, step):
     monkeypatch.setattr(ProgressLine, "on_step_end", fail)
 
 
+def test_a_run_that_breaks_off_gives_the_signal_back(configure, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    crash_at(monkeypatch, 1)
+    with pytest.raises(Crash):
+        train(configure("warmup"))
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_resumed_run_ends_bit_for_bit_the_same(configure, monkeypatch, stage):
-    straight = configure(stage, out="straight")
+    looked_at = ["log.watched=1", "data.held_out=2", "log.evaluate_every=1"]  # to look must change nothing
+    straight = configure(stage, *looked_at, out="straight")
     train(straight)
-    broken = configure(stage, out="broken")
+    broken = configure(stage, *looked_at, out="broken")
     with monkeypatch.context() as patch:
         crash_at(patch, 3)
         with pytest.raises(Crash):
@@ -103,6 +112,8 @@ def test_the_second_stage_measures_and_shows_itself(configure):
     history = json.loads((config.out / "checkpoint-4" / "trainer_state.json").read_text())["log_history"]
     measured = [line for line in history if "held_out/meta" in line]
     assert [line["step"] for line in measured] == [0, 4]
+    # Measuring puts the policy into evaluation mode, and TRL logs by mode: the update's own numbers must not get lost.
+    assert all({"kl", "reward", "completions/mean_length"} <= line.keys() for line in history if "loss" in line)
     assert {"held_out/format", "held_out/mask", "held_out/check"} <= measured[0].keys()
     assert {"reward/format", "reward/mask", "reward/meta", "kl", "segmentation_loss", "miou"} <= history[1].keys()
     said = json.loads((config.out / "watched/step-0000004/said.jsonl").read_text().splitlines()[0])
@@ -178,6 +189,15 @@ def test_bad_samples_stop_a_run_before_it_starts_or_are_left_out(configure, squa
     result = train(configure("warmup", data, "data.on_bad_sample=skip", "max_steps=1"))
     assert result.rejected == 1
     assert "square/003" in (result.out / "rejected.jsonl").read_text()
+    result = train(configure("warmup", data, "data.on_bad_sample=skip", "data.held_out=7", "max_steps=1", out="aside"))
+    assert result.rejected == 1, "it is among those held out, whatever the seed: seven of eight are"
+    assert "square/003" in (result.out / "rejected.jsonl").read_text()
+
+
+def test_a_device_that_is_not_there_is_refused(configure, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ResourceError, match="Device 'cuda' was asked for"):
+        train(configure("warmup", "model.device=cuda"))
 
 
 def test_the_responses_themselves_can_be_taught(configure, tiny_checkpoint):

@@ -6,10 +6,11 @@ import os
 from typing import Any
 
 import torch
+from transformers import TrainingArguments
 
 from conceptseg.training.config import MetaGRPOConfig, TrainingConfig
 
-__all__ = ["common_arguments", "grpo_arguments", "world_size"]
+__all__ = ["common_arguments", "grpo_arguments", "use_one_device", "world_size"]
 
 
 def world_size() -> int:
@@ -53,6 +54,11 @@ def common_arguments(config: TrainingConfig, steps: int, **more: Any) -> dict[st
         "disable_tqdm": True,
         **more,
     }
+
+
+def use_one_device(arguments: TrainingArguments) -> None:
+    """Keep a process to one of the GPUs it sees: the trainer would split each batch among all, by `DataParallel`."""
+    arguments._n_gpu = min(1, arguments.n_gpu)
 
 
 def grpo_arguments(config: MetaGRPOConfig, steps: int) -> dict[str, Any]:

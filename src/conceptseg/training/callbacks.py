@@ -84,10 +84,11 @@ class StopOnSignal(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stop listening."""
+    def stop_listening(self) -> None:
+        """Give SIGTERM back to whom it belonged, however the run ended."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
+            self._before = None
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._asked = True
@@ -100,6 +101,7 @@ class ProgressLine(TrainerCallback):
         self._samples = samples_per_update
         self._shown = shown
         self._bar: Any = None
+        self._numbers: dict[str, str] = {}
         self._since, self._first = time.monotonic(), 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -126,8 +128,9 @@ class ProgressLine(TrainerCallback):
             return
         seconds = max(1e-9, time.monotonic() - self._since)
         rate = (state.global_step - self._first) * self._samples / seconds
-        numbers = {short: logs[name] for name, short in self._shown.items() if isinstance(logs.get(name), (int, float))}
-        self._bar.set_postfix({k: f"{v:.3g}" for k, v in numbers.items()} | {"samples/s": f"{rate:.3g}"})
+        known = {name: short for name, short in self._shown.items() if isinstance(logs.get(name), (int, float))}
+        self._numbers |= {short: f"{logs[name]:.3g}" for name, short in known.items()}
+        self._bar.set_postfix(self._numbers | {"samples/s": f"{rate:.3g}"})
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the line."""

@@ -15,7 +15,16 @@ from conceptseg.files import replacing
 from conceptseg.geometry import clip_box
 from conceptseg.training.drawing import SampleSet, is_same_picture
 
-__all__ = ["REJECTED_FILE", "Rejection", "check_samples", "require_usable", "sort_out", "why_unusable"]
+__all__ = [
+    "REJECTED_FILE",
+    "Rejection",
+    "check_samples",
+    "list_rejections",
+    "require_some",
+    "require_usable",
+    "sort_out",
+    "why_unusable",
+]
 
 REJECTED_FILE = "rejected.jsonl"
 """What was left out of a run, one line a sample, in the run's folder."""
@@ -70,30 +79,42 @@ def require_usable(rejections: list[Rejection]) -> None:
         )
 
 
-def sort_out(samples: SampleSet, rejections: list[Rejection], folder: Path | None) -> SampleSet:
-    """The set without its bad samples, which are listed in `rejected.jsonl` of `folder` and counted in the log.
+def sort_out(samples: SampleSet, rejections: list[Rejection]) -> SampleSet:
+    """The set without its bad samples, which are counted in the log."""
+    if not rejections:
+        return samples
+    bad = {rejection.place for rejection in rejections}
+    _log.warning("%d of %d samples are left out:\n%s", len(bad), len(samples), _describe(rejections))
+    return samples.pick([place for place in range(len(samples)) if place not in bad])
+
+
+def require_some(samples: SampleSet, rejections: list[Rejection]) -> None:
+    """Refuse to start when everything was left out.
 
     Raises:
         TrainingError: no sample is left.
     """
-    if not rejections:
-        return samples
-    bad = {rejection.place for rejection in rejections}
-    left = [place for place in range(len(samples)) if place not in bad]
-    _log.warning("%d of %d samples are left out:\n%s", len(bad), len(samples), _describe(rejections))
-    if folder is not None:
-        _write(rejections, folder / REJECTED_FILE)
-    if not left:
+    if not samples:
         raise TrainingError(f"No sample can be used:\n{_describe(rejections)}")
-    return samples.pick(left)
+
+
+def list_rejections(rejections: list[Rejection], folder: Path) -> None:
+    """Write all that is left out of a run to `rejected.jsonl` of its folder; no such file where nothing is."""
+    path = folder / REJECTED_FILE
+    if not rejections:
+        path.unlink(missing_ok=True)
+        return
+    rows: list[Mapping[str, str]] = [{"id": r.sample_id, "reason": r.reason} for r in rejections]
+    with replacing(path) as fresh:
+        fresh.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def _describe(rejections: list[Rejection]) -> str:
     """Bad samples with their reasons, a line each, at most twenty."""
     lines = [f"{rejection.sample_id}: {rejection.reason}" for rejection in rejections[:_SHOWN]]
     if len(rejections) > _SHOWN:
-        lines.append(f"… and {len(rejections) - _SHOWN} more.")
-    return "\n".join(lines)
+        lines.append(f"… and {len(rejections) - _SHOWN} more")
+    return ";\n".join(lines)
 
 
 def _reference_faults(sample: ConceptSample) -> Iterator[str]:
@@ -109,9 +130,3 @@ def _reference_faults(sample: ConceptSample) -> Iterator[str]:
                 f"reference {number}: the box {reference.box} reaches outside its picture of "
                 f"{loaded.image.width}×{loaded.image.height} pixels (width × height)"
             )
-
-
-def _write(rejections: list[Rejection], path: Path) -> None:
-    rows: list[Mapping[str, str]] = [{"id": r.sample_id, "reason": r.reason} for r in rejections]
-    with replacing(path) as fresh:
-        fresh.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -53,8 +53,9 @@ class ModelSection(_Section):
     """Forget the checkpoint's concept translation and start it anew."""
     template: str | None = None
     """Prompt template, instead of the checkpoint's; "direct" asks for no rule and no check."""
-    device: str = "auto"
-    """Where a single process trains; under `accelerate launch` each process has its own."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a single process trains: "auto" is the first CUDA device, else the CPU; another GPU is chosen with
+    CUDA_VISIBLE_DEVICES. Under `accelerate launch` each process has its own."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the MLLM's weights; "auto" is float32 on a CPU, and where all of it learns without DeepSpeed's float32 copies;
     bfloat16 otherwise. SAM 3 and the CTM stay in float32."""

@@ -37,7 +37,7 @@ def load_for_training(
         device: where to load to.
         dtype: of the MLLM's weights, see `weight_dtype`; None is the loader's default.
         max_new_tokens: longest response; None keeps the checkpoint's.
-        needs_translation: whether to make a concept translation where there is none.
+        needs_translation: whether to make a concept translation where there is none and none is asked for.
 
     Raises:
         ConfigError: no such template.
@@ -48,7 +48,8 @@ def load_for_training(
     config = training_protocol(model.config, section, max_new_tokens)
     wanted = wanted_translation(section, config.translation, model.reasoner.hidden_size, prompt_size)
     translation = model.translation
-    if needs_translation and (translation is None or wanted != config.translation or section.fresh_translation):
+    other_size = section.concept_tokens is not None and wanted != config.translation
+    if section.fresh_translation or other_size or (needs_translation and translation is None):
         _log.info("The concept translation starts afresh: %s.", wanted)
         translation = _fresh(wanted, seed).to(model.device)
     config = config.model_copy(update={"translation": translation.config if translation else None})

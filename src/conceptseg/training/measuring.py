@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -35,16 +36,15 @@ def measure_rewards(
     """The reward's terms of one response to each episode; where masks take part, `mask` too.
 
     Args:
-        model: as it stands; left in evaluation mode.
+        model: as it stands; its MLLM is left in the mode it was in.
         episodes: what to answer.
         config: how responses are rewarded.
         temperature: 0 takes the likeliest words, otherwise responses are sampled.
         seed: of the sampling; torch's own state is left as it was.
         batch_size: episodes at a time.
     """
-    model.eval()
     measured: list[dict[str, float]] = []
-    with torch.random.fork_rng(enabled=seed is not None):
+    with _evaluating(model), torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         for places in consecutive(len(episodes), batch_size):
@@ -55,12 +55,12 @@ def measure_rewards(
 @torch.no_grad()
 def look_at(model: ConceptSegModel, episodes: Sequence[Episode], config: MetaGRPOConfig) -> list[Glimpse]:
     """What the model says of some samples, and the masks that come of it."""
-    model.eval()
     if not episodes:
         return []
-    generation = model.reason([episode.prompt for episode in episodes])
-    responses = [episode.read(text) for episode, text in zip(episodes, generation.texts, strict=True)]
-    semantic = _semantic(model, episodes, responses, generation, config)
+    with _evaluating(model):
+        generation = model.reason([episode.prompt for episode in episodes])
+        responses = [episode.read(text) for episode, text in zip(episodes, generation.texts, strict=True)]
+        semantic = _semantic(model, episodes, responses, generation, config)
     glimpses = []
     for row, (episode, text) in enumerate(zip(episodes, generation.texts, strict=True)):
         mask = np.zeros_like(episode.mask)
@@ -68,6 +68,18 @@ def look_at(model: ConceptSegModel, episodes: Sequence[Episode], config: MetaGRP
             mask = (upsample_logits(semantic[row], episode.mask.shape) > 0).cpu().numpy()
         glimpses.append(Glimpse(episode.id, overlay(episode.image, mask), text))
     return glimpses
+
+
+@contextmanager
+def _evaluating(model: ConceptSegModel) -> Iterator[None]:
+    """Evaluation mode inside the block; TRL files the numbers of an update by the mode its policy is in afterwards."""
+    mllm = model.reasoner.mllm
+    training = mllm.training
+    model.eval()
+    try:
+        yield
+    finally:
+        mllm.train(training)
 
 
 def _measure_batch(

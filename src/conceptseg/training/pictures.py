@@ -24,7 +24,8 @@ CONTACT_SHEET = "contact_sheet.png"
 
 _WATCHED = "watched"
 _SIDE_PX = 168
-_TEXT_PX = 84
+_LINE_PX = 13
+_LINES = 14
 _COLUMNS = 8
 _RED = np.array([235, 40, 60])
 
@@ -87,17 +88,23 @@ def contact_sheet(out: Path) -> Path | None:
     chosen = [steps[i] for i in sorted({round(i) for i in np.linspace(0, len(steps) - 1, _COLUMNS)})]
     columns = [_read_column(path) for path in chosen]
     rows = max(len(column) for _, column in columns)
-    sheet = Image.new("RGB", (len(columns) * _SIDE_PX, rows * (_SIDE_PX + _TEXT_PX)), "white")
+    text_px = _LINE_PX * max(len(_wrapped(step, glimpse)) for step, column in columns for glimpse in column) + 6
+    sheet = Image.new("RGB", (len(columns) * _SIDE_PX, rows * (_SIDE_PX + text_px)), "white")
     draw = ImageDraw.Draw(sheet)
     for across, (step, column) in enumerate(columns):
         for down, glimpse in enumerate(column):
-            left, top = across * _SIDE_PX, down * (_SIDE_PX + _TEXT_PX)
+            left, top = across * _SIDE_PX, down * (_SIDE_PX + text_px)
             sheet.paste(glimpse.picture, (left, top))
-            said = textwrap.wrap(f"{step}: {' '.join(glimpse.text.split())}", 27)[:6]
-            draw.multiline_text((left + 3, top + _SIDE_PX + 2), "\n".join(said), fill="black", spacing=2)
+            for number, line in enumerate(_wrapped(step, glimpse)):
+                draw.text((left + 3, top + _SIDE_PX + 2 + number * _LINE_PX), line, fill="black")
     with replacing(out / CONTACT_SHEET) as fresh:
         sheet.save(fresh)
     return out / CONTACT_SHEET
+
+
+def _wrapped(step: int, glimpse: Glimpse) -> list[str]:
+    """The lines under a picture; where a response is longer than fits, an ellipsis says so."""
+    return textwrap.wrap(f"{step}: {glimpse.text}", 27, max_lines=_LINES, placeholder=" …")
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], out: Path, titles: Mapping[str, str]) -> Path | None:

@@ -77,7 +77,10 @@ def episode_dataset(
             )
 
     rows = _EpisodeRows(samples, order, build, check)
-    return Dataset.from_dict({"position": list(range(len(order)))}).with_transform(rows)
+    data: Any = Dataset.from_dict({"position": list(range(len(order)))})
+    # `with_transform` would pickle the transform, and through `build` the model, for a fingerprint of no use here.
+    Dataset.set_format.__wrapped__(data, type="custom", transform=rows)
+    return data
 
 
 def prompt_length(reasoner: Reasoner, episode: Episode) -> int:

@@ -17,9 +17,10 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import MissingExtraError
 from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.training.arguments import common_arguments, grpo_arguments
+from conceptseg.models.loading import pick_device
+from conceptseg.training.arguments import common_arguments, grpo_arguments, use_one_device
 from conceptseg.training.callbacks import CONFIG_COPY, CheckpointKeeper, HeldOutMeter, ProgressLine, StopOnSignal
-from conceptseg.training.checking import check_samples, require_usable, sort_out
+from conceptseg.training.checking import check_samples, list_rejections, require_some, require_usable, sort_out
 from conceptseg.training.checkpoints import CheckpointWriter, complete_checkpoints, latest_checkpoint, require_room
 from conceptseg.training.config import MetaGRPOConfig, TrainingConfig, WarmupConfig
 from conceptseg.training.config_reading import save_config
@@ -101,10 +102,11 @@ def train(config: TrainingConfig) -> RunResult:
     Raises:
         InputError: the configuration contradicts the folder, the samples or the model.
         TrainingError: no usable sample, a loss that is no number, a full disk.
-        ResourceError: the folder cannot be written to.
+        ResourceError: the folder cannot be written to, or the device is not there.
         MissingExtraError: a package that training needs is not installed.
     """
     _require_packages(config)
+    pick_device(config.model.device)
     require_room(config.out, 0)
     resume = latest_checkpoint(config.out, config)
     material = _collect(config)
@@ -117,7 +119,10 @@ def train(config: TrainingConfig) -> RunResult:
     require_room(config.out, _checkpoint_bytes(trainer))
     if resume is not None:
         _log.info("Resuming from %s.", resume)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finally:
+        stop.stop_listening()
     last = {key: value for line in trainer.state.log_history for key, value in line.items()}
     result = RunResult(config.out, trainer.state.global_step, stop.stopped, material.rejected, last)
     if trainer.is_world_process_zero():
@@ -132,6 +137,7 @@ def _build_warmup(config: WarmupConfig, material: _Material) -> tuple[Trainer, S
     from conceptseg.training.warmup import WarmupData, WarmupTrainer
 
     arguments = TrainingArguments(**common_arguments(config, material.steps))
+    use_one_device(arguments)
     tokens = config.responses.max_new_tokens
     model = _load(config, arguments, max_new_tokens=tokens, needs_translation=config.trains == "translation")
     build = _episode_builder(config, model, material)
@@ -162,6 +168,7 @@ def _build_grpo(config: MetaGRPOConfig, material: _Material) -> tuple[Trainer, S
     from conceptseg.training.rollouts import episode_dataset
 
     arguments = GRPOConfig(**grpo_arguments(config, material.steps))
+    use_one_device(arguments)
     model = _load(config, arguments, max_new_tokens=config.max_completion_tokens, needs_translation=False)
     build = _episode_builder(config, model, material)
     prompts = material.steps * config.batch_size // config.group_size
@@ -189,10 +196,11 @@ def _build_grpo(config: MetaGRPOConfig, material: _Material) -> tuple[Trainer, S
 def _collect(config: TrainingConfig) -> _Material:
     samples, held_out = collect_samples(config.data, config.seed)
     bad, bad_aside = check_samples(samples), check_samples(held_out)
-    if (bad or bad_aside) and config.data.on_bad_sample == "stop":
+    if config.data.on_bad_sample == "stop":
         require_usable([*bad, *bad_aside])
-    samples = sort_out(samples, bad, config.out)
-    held_out = sort_out(held_out, bad_aside, None)
+    list_rejections([*bad, *bad_aside], config.out)
+    samples, held_out = sort_out(samples, bad), sort_out(held_out, bad_aside)
+    require_some(samples, bad)
     return _Material(samples, held_out, config.update_steps(len(samples)), len(bad) + len(bad_aside))
 
 
