@@ -142,8 +142,55 @@ def test_names_are_registered_once_and_others_refused() -> None:
     assert set(benchmark_names()) == set(EXPECTED) == set(BUILDERS)
     with pytest.raises(InputError, match=r"Unknown benchmark 'imagenet'\. Known benchmarks: duts"):
         get_benchmark("imagenet")
-    with pytest.raises(InputError, match="'duts' does not take these options"):
+    with pytest.raises(InputError, match=r"'duts' does not take these options: per_class\. Its options: none"):
         get_benchmark("duts", per_class=3)
+    with pytest.raises(InputError, match=r"'coco20i' does not take these options: colour\. Its options: per_class"):
+        get_benchmark("coco20i", colour=3)
+    with pytest.raises(InputError, match=r"'coco20i': per_class is 'many'\. Input should be a valid integer"):
+        get_benchmark("coco20i", per_class="many")
+
+
+def test_several_names_are_one_option(tmp_path: Path) -> None:
+    BUILDERS["released"](tmp_path)
+    rare = get_benchmark("released", datasets="ultra_rare,rare").read(tmp_path, "test", references=0)
+    assert {sample.task for sample in rare} == {"ultra_rare"}
+    assert get_benchmark("released", datasets="ultra_rare").datasets == ("ultra_rare",)  # and no part of that name
+
+
+def test_what_several_splits_lack_is_told_once(tmp_path: Path) -> None:
+    problems = get_benchmark("isic2018").check(tmp_path).problems
+    assert problems and len(problems) == len(set(problems))
+
+
+@pytest.mark.parametrize("name", ["folders", "image_folder"])
+def test_a_layout_of_ones_own_is_complete_without_other_splits(name: str, tmp_path: Path) -> None:
+    BUILDERS[name](tmp_path)
+    report = get_benchmark(name).check(tmp_path, decode=True)
+    assert report.ok and sum(row.found for row in report.counts) == EXPECTED[name][0]["all"]
+
+
+def test_folders_may_have_one_part_alone(tmp_path: Path) -> None:
+    BUILDERS["folders"](tmp_path / "test")
+    reader = get_benchmark("folders")
+    assert len(reader.read(tmp_path)) == 3 and reader.check(tmp_path).ok
+    with pytest.raises(SampleError, match=r"there is no folder .*nowhere/images"):
+        reader.read(tmp_path / "nowhere")
+
+
+def test_an_annotation_without_its_picture_is_named(tmp_path: Path) -> None:
+    BUILDERS["reasonseg"](tmp_path)
+    next((tmp_path / "ReasonSeg/val").glob("*.jpg")).unlink()
+    (tmp_path / "ReasonSeg/val/other.jpg").touch()
+    problems = get_benchmark("reasonseg").check(tmp_path).problems
+    assert any("has no picture 5795235_a01c2ec6ad_o.jpg" in problem for problem in problems)
+
+
+def test_damaged_references_of_a_question_are_named(tmp_path: Path) -> None:
+    BUILDERS["mig_bench"](tmp_path)
+    reader = get_benchmark("mig_bench")
+    reference = next(s.references[0].image for s in reader.read(tmp_path) if s.references)
+    Path(str(reference)).write_bytes(b"no picture")
+    assert any(Path(str(reference)).name in problem for problem in reader.check(tmp_path, decode=True).problems)
 
 
 def test_unknown_split_is_refused(tmp_path: Path) -> None:

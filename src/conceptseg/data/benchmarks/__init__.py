@@ -10,7 +10,11 @@ To add one, write a file with a `Benchmark` and name its class here.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, CheckReport, CountRow
 from conceptseg.data.benchmarks.busi import Busi
@@ -58,11 +62,29 @@ def get_benchmark(name: str, **options: Any) -> Benchmark:
         options: The reader's own settings, e.g. `per_class=None` of coco20i or `concept="…"` of folders.
 
     Raises:
-        InputError: there is no such benchmark, or it has no such option.
+        InputError: there is no such benchmark, it has no such option, or an option is of the wrong kind.
     """
     if name not in _BY_NAME:
         raise InputError(f"Unknown benchmark {name!r}. Known benchmarks: {', '.join(_BY_NAME)}.")
-    try:
-        return _BY_NAME[name](**options)
-    except TypeError as error:
-        raise InputError(f"Benchmark {name!r} does not take these options: {error}.") from error
+    return _BY_NAME[name](**_checked_options(name, options))
+
+
+def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the kinds that the reader takes; several names in one text are parted at commas."""
+    reader = _BY_NAME[name]
+    kinds: dict[str, Any] = get_type_hints(reader)
+    known: list[str] = [field.name for field in fields(reader)] if is_dataclass(reader) else []
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise InputError(
+            f"Benchmark {name!r} does not take these options: {', '.join(unknown)}. Its options: "
+            f"{', '.join(known) or 'none'}."
+        )
+    checked = {}
+    for option, value in options.items():
+        several = isinstance(value, str) and "tuple" in str(kinds[option])
+        try:
+            checked[option] = TypeAdapter(kinds[option]).validate_python(value.split(",") if several else value)
+        except ValidationError as error:
+            raise InputError(f"Benchmark {name!r}: {option} is {value!r}. {error.errors()[0]['msg']}.") from error
+    return checked

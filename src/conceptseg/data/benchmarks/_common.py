@@ -128,6 +128,8 @@ class Benchmark(ABC):
     """The split references are drawn from; None for the split that is read."""
     default_references: ClassVar[int] = 4
     """How many references are drawn when nothing is said."""
+    checked_splits: ClassVar[tuple[str, ...] | None] = None
+    """The splits that a whole copy has; None for all of them."""
 
     @abstractmethod
     def scan(self, root: Path, split: str) -> Scan:
@@ -167,16 +169,17 @@ class Benchmark(ABC):
 
         Args:
             root: The folder the data set was unpacked into.
-            decode: Also open every picture and mask, and name those that are damaged.
+            decode: Also open every picture and mask, references that belong to questions included, and name those that
+                are damaged.
         """
         counts, problems = [], []
-        for split in self.info.splits:
+        for split in self.checked_splits or self.info.splits:
             scan = self.scan(Path(root), split)
             found = self.count(self.kept(Path(root), scan.items))
             tasks = [*found, *(task for known, task in self.info.expected if known == split and task not in found)]
             counts += [CountRow(split, task, found[task], self.info.expected.get((split, task))) for task in tasks]
             problems += [*scan.problems, *(_damages(scan.items) if decode else ())]
-        return CheckReport(self.info.name, Path(root), tuple(counts), tuple(problems), self.info.fetch)
+        return CheckReport(self.info.name, Path(root), tuple(counts), tuple(dict.fromkeys(problems)), self.info.fetch)
 
     def count(self, items: Sequence[Item]) -> Counter[str]:
         """How many items there are of every task, in the unit of the paper's tables."""
@@ -259,6 +262,8 @@ def _damages(items: Iterable[Item]) -> list[str]:
             image = load_image(item.image)
             if item.mask is not None:
                 load_mask(item.mask, (image.height, image.width))
+            for reference in item.references or ():
+                load_image(reference.image)
         except ImageError as error:
             problems.append(f"{item.id}: {error}")
     return problems

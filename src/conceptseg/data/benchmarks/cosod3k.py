@@ -38,7 +38,7 @@ class Cosod3k(PairedBenchmark):
 
     def folders(self, root: Path, split: str) -> list[tuple[Path, Path]]:
         """Every group is a folder below the pictures, and one below the masks."""
-        top = first_folder(root, "CoSOD3k", ".")
+        top = root / "CoSOD3k" if (root / "CoSOD3k").is_dir() else root
         images = first_folder(top, "image", "Image", "images", "img", "imgs")
         masks = first_folder(top, "groundtruth", "GroundTruth", "gt", "GT")
         groups = sorted(path for path in images.iterdir() if path.is_dir()) if images.is_dir() else []

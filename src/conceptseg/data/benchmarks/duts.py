@@ -40,5 +40,5 @@ class Duts(PairedBenchmark):
     def folders(self, root: Path, split: str) -> list[tuple[Path, Path]]:
         """One folder a split, named after itself; some archives unpack into one more of the same name."""
         name = {"train": "DUTS-TR", "test": "DUTS-TE"}[split]
-        folder = first_folder(root, f"{name}/{name}", name)
+        folder = first_folder(root / name, name, ".") if (root / name).is_dir() else root / name
         return [(folder / f"{name}-Image", folder / f"{name}-Mask")]

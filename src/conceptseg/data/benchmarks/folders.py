@@ -35,6 +35,7 @@ class Folders(Benchmark):
     task: str = "other_ci"
 
     pool_split: ClassVar[str | None] = None
+    checked_splits: ClassVar[tuple[str, ...] | None] = ("all",)
     info: ClassVar[BenchmarkInfo] = BenchmarkInfo(
         name="folders",
         title="Images and masks in folders",
@@ -50,9 +51,8 @@ class Folders(Benchmark):
         level_of(self.task)
 
     def scan(self, root: Path, split: str) -> Scan:
-        """One item a pair; `all` is the root's own folders, or train and test together."""
-        is_flat = any((root / name).is_dir() for name in _IMAGES)
-        tops = [root] if split == "all" and is_flat else [root / name for name in self._parts(split)]
+        """One item a pair; `all` is the root's own folders, or train and test together, as far as there are both."""
+        tops = self._all_tops(root) if split == "all" else [root / split]
         items: list[Item] = []
         problems: list[str] = []
         for top in tops:
@@ -63,8 +63,10 @@ class Folders(Benchmark):
             problems += wrong
         return Scan(items, problems)
 
-    def _parts(self, split: str) -> tuple[str, ...]:
-        return ("train", "test") if split == "all" else (split,)
+    def _all_tops(self, root: Path) -> list[Path]:
+        if any((root / name).is_dir() for name in _IMAGES):
+            return [root]
+        return [root / name for name in ("train", "test") if (root / name).is_dir()] or [root]
 
     def _item(self, image: Path, mask: Path, root: Path) -> Item:
         name = image.relative_to(root).with_suffix("").as_posix()

@@ -41,6 +41,7 @@ class ImageFolder(Benchmark):
     concept_column: str | None = None
 
     pool_split: ClassVar[str | None] = None
+    checked_splits: ClassVar[tuple[str, ...] | None] = ("all",)
     info: ClassVar[BenchmarkInfo] = BenchmarkInfo(
         name="image_folder",
         title="Hugging Face image folder",

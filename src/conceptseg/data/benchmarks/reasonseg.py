@@ -53,6 +53,9 @@ class ReasonSeg(Benchmark):
         images = images_in(folder)
         items: list[Item] = []
         problems = [] if images else [f"there is no folder {folder}, or nothing in it"]
+        known = {image.stem for image in images}
+        lone = [path for path in sorted(folder.glob("*.json")) if path.stem not in known]
+        problems += [f"{path} has no picture {path.stem}.jpg" for path in lone]
         for image in images:
             try:
                 items.append(_item(image, read_json(image.with_suffix(".json"), _ENCODINGS), split))
