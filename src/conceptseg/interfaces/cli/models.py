@@ -155,13 +155,18 @@ def _format_facts(facts: Mapping[str, str]) -> str:
 
 
 def _format_scores(path: Path) -> str:
-    """The measured scores as a table; nothing where there are none."""
+    """The measured scores, a table by task and one by set of photographs; nothing where there are none."""
     try:
-        table: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["table"]
+        scores: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ""
-    header = list(dict.fromkeys(key for row in table for key in row))
-    return "scores\n" + format_table(header, [[_cell(row.get(key)) for key in header] for row in table])
+    titles = {"table": "scores", "photographs": "scores on photographs"}
+    return "\n\n".join(f"{title}\n{_rows_table(scores[key])}" for key, title in titles.items() if scores.get(key))
+
+
+def _rows_table(rows: list[dict[str, Any]]) -> str:
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    return format_table(header, [[_cell(row.get(key)) for key in header] for row in rows])
 
 
 def _cell(value: object) -> str:
