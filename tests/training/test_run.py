@@ -177,6 +177,17 @@ def test_a_loss_that_is_no_number_stops_the_warm_up(configure, monkeypatch):
         train(configure("warmup"))
 
 
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_is_learned_from(configure, monkeypatch):
+    """The root of zero is a number, its slope is none."""
+    monkeypatch.setattr(
+        "conceptseg.training.warmup.mask_losses", lambda semantic, *_, **__: (semantic * 0).mean(dim=(1, 2)).sqrt()
+    )
+    config = configure("warmup", "checkpoints.every=1")
+    with pytest.raises(TrainingError, match=r"The gradient is nan at update 1, although the loss is a number"):
+        train(config)
+    assert complete_checkpoints(config.out) == []
+
+
 def test_bad_samples_stop_a_run_before_it_starts_or_are_left_out(configure, squares, tmp_path):
     folder = tmp_path / "set"
     shutil.copytree(squares, folder)

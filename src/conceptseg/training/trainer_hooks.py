@@ -1,11 +1,13 @@
 """The few private methods of transformers' `Trainer` that both stages override, in one place.
 
-They change what a checkpoint looks like (ours, loadable by every command, instead of the trainer's), and what is logged
-beside the loss. Everything else of the trainer is used as it is. Written against transformers 5.10 to 5.23.
+They change what a checkpoint looks like (ours, loadable by every command, instead of the trainer's), what is logged
+beside the loss, and that a gradient that is no number ends the run. Everything else of the trainer is used as it is.
+Written against transformers 5.10 to 5.23.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
+from conceptseg.errors import TrainingError
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter, explain_full_disk
 
@@ -70,6 +73,16 @@ class RunHooks(_Base):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             self.restore(Path(resume_from_checkpoint))
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm, known before the update is made: a loss that is a number may have a gradient that is none."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and not math.isfinite(norm):
+            raise TrainingError(
+                f"The gradient is {float(norm)} at update {self.state.global_step + 1}, although the loss is a number. "
+                "Nothing was learned from it. Lower learning_rate, and resume from the last checkpoint."
+            )
+        return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the trainer's numbers with ours, averaged since the last line over all processes."""
