@@ -24,8 +24,8 @@ def common_arguments(config: TrainingConfig, steps: int, **more: Any) -> dict[st
     The run is one pass over `steps` updates of draws in an order of our own, so the trainer's own notions of epochs,
     shuffling and rotation of checkpoints are switched off.
     """
-    on_cpu = config.model.device == "cpu" or not torch.cuda.is_available()
-    bf16 = (not on_cpu) if config.bf16 is None else config.bf16
+    place = _place(config.model.device)
+    bf16 = place == "cuda" if config.bf16 is None else config.bf16
     return {
         "output_dir": str(config.out),
         "seed": config.seed,
@@ -41,7 +41,7 @@ def common_arguments(config: TrainingConfig, steps: int, **more: Any) -> dict[st
         "max_grad_norm": config.max_grad_norm,
         "bf16": bf16,
         "fp16": False,
-        "use_cpu": on_cpu,
+        "use_cpu": place == "cpu",
         "logging_steps": config.log.every,
         "logging_nan_inf_filter": False,
         "report_to": list(config.log.to) or "none",
@@ -49,7 +49,7 @@ def common_arguments(config: TrainingConfig, steps: int, **more: Any) -> dict[st
         "save_steps": config.checkpoints.every,
         "save_total_limit": None,
         "dataloader_num_workers": config.workers,
-        "dataloader_pin_memory": not on_cpu,
+        "dataloader_pin_memory": place == "cuda",
         "remove_unused_columns": False,
         "disable_tqdm": True,
         **more,
@@ -92,3 +92,10 @@ def grpo_arguments(config: MetaGRPOConfig, steps: int) -> dict[str, Any]:
             "vllm_server_port": vllm.port,
         }
     return common_arguments(config, steps, **choices)
+
+
+def _place(device: str) -> str:
+    """The kind of device that "auto" and the others stand for; an Apple GPU has to be named."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device

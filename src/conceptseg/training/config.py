@@ -53,9 +53,9 @@ class ModelSection(_Section):
     """Forget the checkpoint's concept translation and start it anew."""
     template: str | None = None
     """Prompt template, instead of the checkpoint's; "direct" asks for no rule and no check."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where a single process trains: "auto" is the first CUDA device, else the CPU; another GPU is chosen with
-    CUDA_VISIBLE_DEVICES. Under `accelerate launch` each process has its own."""
+    CUDA_VISIBLE_DEVICES. "mps", an Apple GPU, is untried. Under `accelerate launch` each process has its own."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the MLLM's weights; "auto" is float32 on a CPU, and where all of it learns without DeepSpeed's float32 copies;
     bfloat16 otherwise. SAM 3 and the CTM stay in float32."""
@@ -158,7 +158,7 @@ class _RunConfig(_Section):
     max_grad_norm: float = Field(default=1.0, ge=0)
     """0 does not clip; the paper says nothing."""
     bf16: bool | None = None
-    """Autocast to bfloat16; None does so wherever the device can, except on a CPU."""
+    """Autocast to bfloat16; None does so on CUDA devices alone."""
     workers: int = Field(default=0, ge=0)
     """Processes a device that prepare samples."""
     max_prompt_tokens: int = Field(default=2048, gt=0)
