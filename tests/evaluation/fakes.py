@@ -44,7 +44,6 @@ class FakeMethod(Method):
     dies_at: ClassVar[int] = 0
     asked: ClassVar[list[str]] = []
     name: ClassVar[str] = "fake"
-    summary: ClassVar[str] = "for tests"
 
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:
         if any(query.concept == BROKEN for query in queries):

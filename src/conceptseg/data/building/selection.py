@@ -47,7 +47,12 @@ def build_selection(
     write_samples(samples, out)
     entries = [_entry(sample.id, sample.image, sample.mask) for sample in read_samples(out)]
     whole = hashlib.sha256("".join(map(str, entries)).encode()).hexdigest()
-    settings = {"benchmark": benchmark.info.name, "split": split, "references": references, "seed": seed}
+    settings = {
+        "benchmark": benchmark.info.name,
+        "split": split or benchmark.info.splits[-1],
+        "references": references,
+        "seed": seed,
+    }
     return write_json(out / "manifest.json", {"settings": settings, "sha256": whole, "samples": entries})
 
 

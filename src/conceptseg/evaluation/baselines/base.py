@@ -24,8 +24,6 @@ class Method(ABC):
 
     name: ClassVar[str]
     """What `--method` calls it."""
-    summary: ClassVar[str]
-    """One line for people."""
 
     @abstractmethod
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:

@@ -17,7 +17,6 @@ class ConceptSeg(Method):
     """Figure 3: induce a rule, verify it, apply it, translate it, draw; or SAM 3 alone where it is sure (Eq. 9)."""
 
     name: ClassVar[str] = "conceptseg"
-    summary: ClassVar[str] = "the paper's method: rule, verification, concept tokens, SAM 3, with the shortcut router"
 
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:
         """Answer a batch by the route asked for."""

@@ -18,7 +18,6 @@ class MllmBox(Method):
     """The whole protocol up to box and answer, which SAM 3 is then given in place of concept tokens (Eq. 4)."""
 
     name: ClassVar[str] = "mllm-box"
-    summary: ClassVar[str] = "the MLLM's answer and box as SAM 3's prompt, without concept tokens"
 
     def __post_init__(self) -> None:
         model = self.segmenter.model

@@ -17,7 +17,6 @@ class Sam3(Method):
     """Text prompts; the mask of the semantic head, as in every other method here. References are not looked at."""
 
     name: ClassVar[str] = "sam3"
-    summary: ClassVar[str] = "SAM 3 with the concept's words alone"
 
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:
         """Answer a batch; whatever the route, it is the direct one."""

@@ -54,7 +54,6 @@ class Sam3Agent(Method):
     max_new_tokens: int = 256
 
     name: ClassVar[str] = "sam3-agent"
-    summary: ClassVar[str] = "the MLLM proposes noun phrases, SAM 3 draws, the MLLM looks, keeps or asks again"
 
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:
         """Answer a batch; whatever the route, the MLLM is asked."""

@@ -47,7 +47,6 @@ class SegZero(Method):
     max_new_tokens: int = 1024
 
     name: ClassVar[str] = "seg-zero"
-    summary: ClassVar[str] = "the MLLM thinks, then points with boxes and points; SAM 3 draws each object"
 
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:
         """Answer a batch; whatever the route, the MLLM is asked."""
