@@ -49,19 +49,21 @@ def main() -> None:
 
 
 def show_overfit(model: str, out: Path, overrides: Sequence[str]) -> None:
-    """Warm up on 64 samples twice: first with an empty cache of hidden states, then with a full one."""
-    cache = f"responses.cache={out / 'states'}"
-    seconds = []
-    for name in ("first", "second"):
-        words = [f"out={out / name}", f"model.checkpoint={model}", cache, *overrides]
-        config = load_config("warmup", RECIPES / "warmup_overfit.yaml", words)
+    """One epoch on 64 samples with an empty cache of hidden states, one with a full cache, then the whole warm-up."""
+
+    def run(name: str, *words: str) -> float:
+        cache = f"responses.cache={out / 'states'}"
+        overall = [f"out={out / name}", f"model.checkpoint={model}", cache, *words, *overrides]
         since = time.perf_counter()
-        train(config)
-        seconds.append(time.perf_counter() - since)
-    state = json.loads((complete_checkpoints(out / "second")[-1] / "trainer_state.json").read_text())
-    scores = [line["miou"] for line in state["log_history"] if "miou" in line]
-    report = {"miou": scores[-1], "seconds_empty_cache": seconds[0], "seconds_full_cache": seconds[1]}
-    _write(FIGURES / "warmup_overfit.json", report)
+        train(load_config("warmup", RECIPES / "warmup_overfit.yaml", overall))
+        return time.perf_counter() - since
+
+    seconds = {"epoch_with_empty_cache_s": run("empty", "epochs=1"), "epoch_with_full_cache_s": run("full", "epochs=1")}
+    minutes = run("whole") / 60
+    state = json.loads((complete_checkpoints(out / "whole")[-1] / "trainer_state.json").read_text())
+    scores = [(line["step"], line["miou"]) for line in state["log_history"] if "miou" in line]
+    plot_lines({"mean IoU": scores}, "Warm-up on 64 samples", "updates", FIGURES / "warmup_overfit.png")
+    _write(FIGURES / "warmup_overfit.json", {"miou": scores[-1][1], "minutes": minutes, **seconds, "curve": scores})
 
 
 def show_meta_grpo(model: str, out: Path, seeds: Sequence[int], samples: int, overrides: Sequence[str]) -> None:

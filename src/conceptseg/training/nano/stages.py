@@ -193,7 +193,8 @@ def _second_stage(run: _Run) -> dict[str, float] | None:
     start = run.folder / WARMUP_CHECKPOINT
     if not start.exists():
         raise TrainingError(f"Stage meta_grpo needs {start}, which the stage translation leaves; run that first.")
-    words = [f"out={run.folder / 'meta_grpo'}", f"model.checkpoint={start}", f"model.device={torch.device(run.place).type}"]
+    device = torch.device(run.place).type
+    words = [f"out={run.folder / 'meta_grpo'}", f"model.checkpoint={start}", f"model.device={device}"]
     if run.photographs:
         sets = sorted(path.parent for path in run.photographs.glob("*/samples.jsonl"))
         words += [f"data.folders=[{', '.join(map(str, sets))}]", "data.split=train"]
