@@ -27,6 +27,7 @@ from conceptseg.taxonomy import LEAF_TASKS, level_of
 _COLUMNS = {
     "iou": "IoU",
     "miou": "mIoU",
+    "miou_error": "±",
     "valid": "valid",
     "rule_right": "rule",
     "answer_right": "answer",
@@ -57,9 +58,10 @@ unseen_test: others.
 {table}
 
 `direct` is SAM 3-nano alone with the concept's words, `reason` the whole way, `auto` what the router chooses (share:
-how many it gives to SAM 3 alone). iou is the target's, miou the mean of target's and background's; valid is the share
-of responses in the protocol's strict form; rule and answer count as right when they equal the truth word for word;
-box_iou compares the response's box with the target's, check_iou its check with the withheld reference's.
+how many it gives to SAM 3 alone). iou is the target's, miou the mean of target's and background's, miou_error its
+standard error; valid is the share of responses in the protocol's strict form; rule and answer count as right when they
+equal the truth word for word; box_iou compares the response's box with the target's, check_iou its check with the
+withheld reference's.
 
 {photographs}
 

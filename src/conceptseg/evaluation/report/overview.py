@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from statistics import stdev
 from typing import Any
 
 from conceptseg.evaluation.decomposition import answer_is_right, rule_is_right
@@ -19,8 +21,9 @@ _Rows = Sequence[Mapping[str, Any]]
 def overview(run: Run) -> Table:
     """Counts, scores, and how well the responses do, by set and task; × 100 except counts and seconds.
 
-    Columns: questions n, failed, share answered by SAM 3 alone; IoU and mIoU; of the reasoned ones, how many responses
-    are well-formed, rules and answers right (where the truth is known), the IoU of box and check; seconds a question.
+    Columns: questions n, failed, share answered by SAM 3 alone; IoU, mIoU and its standard error; of the reasoned
+    ones, how many responses are well-formed, rules and answers right (where the truth is known), the IoU of box and
+    check; seconds a question.
     """
     ordered = sorted(run.rows, key=_place)
     rows = [
@@ -50,6 +53,11 @@ def _mean(rows: _Rows, value: Callable[[Mapping[str, Any]], float | bool | None]
     return scale * sum(values) / len(values) if values else None
 
 
+def _standard_error(values: Sequence[float]) -> Cell:
+    """Of a mean; None below two values."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
 def _route_share(rows: _Rows) -> Cell:
     return _mean(rows, lambda row: row.get("route") == "direct")
 
@@ -64,6 +72,7 @@ _MEASURES: Mapping[str, Callable[[_Rows], Cell]] = {
     "direct": _route_share,
     "IoU": lambda rows: _mean(rows, lambda row: row["iou"]),
     "mIoU": lambda rows: _mean(rows, lambda row: row["miou"]),
+    "±": lambda rows: _standard_error([100 * row["miou"] for row in rows]),
     "valid": lambda rows: _mean(rows, lambda row: row.get("valid")),
     "rule": lambda rows: _mean(rows, lambda row: rule_is_right(row) if row.get("response") is not None else None),
     "answer": lambda rows: _mean(rows, lambda row: answer_is_right(row) if row.get("response") is not None else None),

@@ -1,0 +1,15 @@
+"""The overview's own arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from conceptseg.evaluation.report.overview import summarise
+
+
+def test_the_mean_comes_with_its_standard_error() -> None:
+    rows = [{"task": "living", "miou": score, "iou": score, "error": None} for score in (0.2, 0.4, 0.9)]
+    found = summarise(rows)
+    assert found["mIoU"] == pytest.approx(50)
+    assert found["±"] == pytest.approx((13 / 3) ** 0.5 * 10)  # variance (9 + 1 + 16)·100 / 2 = 1300, over 3 rows
+    assert summarise(rows[:1])["±"] is None
