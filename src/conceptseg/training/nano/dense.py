@@ -19,7 +19,10 @@ from torch import Tensor
 
 from conceptseg.geometry import box_from_mask
 
-__all__ = ["UNKNOWN", "CellTargets", "cell_loss", "coverage", "label_cells"]
+__all__ = ["CELLS_PER_SIDE", "UNKNOWN", "CellTargets", "cell_loss", "coverage", "label_cells"]
+
+CELLS_PER_SIDE = 2
+"""A merged token of the MLLM covers 2×2 patches; what it shows is taught for each."""
 
 UNKNOWN = -1
 """Label of a cell that teaches nothing."""

@@ -1,9 +1,9 @@
-"""Stage (b): MLLM-nano learns to see, then to answer in the protocol's grammar, on ConceptWorld.
+"""Stage (b), second half: MLLM-nano learns to answer in the protocol's grammar.
 
-First its vision tower alone names and boxes what every merged token shows (text alone teaches a small tower almost
-nothing), then whole episodes: the ideal response token by token, with coordinates softened over their neighbours,
-and beside it, for every image token of mosaic and target, how much of the target it covers. The heads for the latter
-are thrown away afterwards.
+Whole episodes: the ideal response token by token, with coordinates softened over their neighbours, and beside it, for
+every image token of mosaic and target, how much of the target it covers. Meanwhile its vision tower goes on naming
+what it sees: an MLLM that cannot tell a cat from a kettle induces no rule about either. The heads are thrown away
+afterwards.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,14 +26,15 @@ from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt, Reasoner
 from conceptseg.protocol import Mosaic, build_mosaic
-from conceptseg.training.nano.dense import CellTargets, cell_loss, coverage, label_cells
+from conceptseg.training.nano.dense import CELLS_PER_SIDE, coverage
 from conceptseg.training.nano.photographs import Photographs
+from conceptseg.training.nano.vision_stage import VisionData, VisionItem, VisionLearner
 from conceptseg.training.nano.wording import ideal_response
 
-__all__ = ["Episode", "EpisodeData", "EpisodeLearner", "VisionData", "VisionLearner", "endless_batches"]
+__all__ = ["Episode", "EpisodeData", "EpisodeLearner", "LessonData", "LessonLearner", "endless_batches"]
 
 _BOX_TAGS = ("<bbox>", "<check>")
-_CELLS = 2  # a merged token covers 2×2 patches; coverage is taught for each
+_NAMING_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,7 @@ class EpisodeLearner(nn.Module):
         self._reasoner = [reasoner]  # in a list, so that its parameters are not registered twice
         width = reasoner.hidden_size
         self.middle_norm = nn.LayerNorm(width)
-        self.coverage_head = nn.Linear(width, _CELLS * _CELLS)
+        self.coverage_head = nn.Linear(width, CELLS_PER_SIDE * CELLS_PER_SIDE)
         self.extent_head = nn.Linear(width, 4)
         self.box_heads = nn.ModuleList(nn.Linear(width, 4) for _ in range(2 * len(_BOX_TAGS)))
         tokenizer = reasoner.processor.tokenizer
@@ -257,88 +257,49 @@ def _soft_numbers(count: int, blur_px: float) -> Float[Tensor, "count count"]:
 
 
 def _merge_cells(coverage: Float[np.ndarray, "patches patches"]) -> Float[np.ndarray, "tokens cells"]:
-    side = coverage.shape[0] // _CELLS
-    return coverage.reshape(side, _CELLS, side, _CELLS).transpose(0, 2, 1, 3).reshape(side * side, _CELLS * _CELLS)
+    side = coverage.shape[0] // CELLS_PER_SIDE
+    return (
+        coverage.reshape(side, CELLS_PER_SIDE, side, CELLS_PER_SIDE)
+        .transpose(0, 2, 1, 3)
+        .reshape(side * side, CELLS_PER_SIDE * CELLS_PER_SIDE)
+    )
 
 
 def _merge_extents(extents: Float[np.ndarray, "patches patches 4"]) -> Float[np.ndarray, "tokens 4"]:
-    return extents[::_CELLS, ::_CELLS].reshape(-1, 4)
+    return extents[::CELLS_PER_SIDE, ::CELLS_PER_SIDE].reshape(-1, 4)
 
 
 @dataclass(frozen=True, eq=False)
-class VisionItem:
-    """A picture with what every patch of it shows."""
+class Lesson:
+    """An episode, and a picture to name things in."""
 
-    image: UInt8[np.ndarray, "h w 3"]
-    targets: CellTargets
+    episode: Episode
+    picture: VisionItem
 
 
-class VisionData(Dataset[VisionItem]):
-    """Scenes, alone or four to a picture as in a mosaic, and pictures of context-dependent targets."""
+class LessonData(Dataset[Lesson]):
+    """Episodes and pictures side by side."""
 
-    def __init__(self, world: ConceptWorld, tasks: Sequence[str], *, seed: int, size_px: int, patches: int) -> None:
-        self.world = world
-        self.tasks = tuple(tasks)
-        self.classes = (*world.names, *self.tasks)
-        self.seed, self.size_px, self.patches = seed, size_px, patches
+    def __init__(self, episodes: EpisodeData, pictures: VisionData) -> None:
+        self.episodes, self.pictures = episodes, pictures
 
     def __len__(self) -> int:
-        return 2**40
+        return len(self.episodes)
 
-    def __getitem__(self, index: int) -> VisionItem:
-        rng = np.random.default_rng([self.seed, 3, index])
-        if rng.random() < 0.5:
-            return self._one(index * 4, rng, self.patches)
-        parts = [self._one(index * 4 + k, rng, self.patches // 2) for k in range(4)]
-        half = self.size_px // 2
-        small = [
-            np.asarray(Image.fromarray(part.image).resize((half, half), Image.Resampling.BILINEAR)) for part in parts
-        ]
-        moved = [part.targets.boxes / 2 + np.array([k % 2, k // 2] * 2) / 2 for k, part in enumerate(parts)]
-        labels = _tile([part.targets.labels for part in parts])
-        return VisionItem(_tile(small), CellTargets(labels, _tile(moved).astype(np.float32)))
-
-    def _one(self, index: int, rng: np.random.Generator, side: int) -> VisionItem:
-        if self.tasks and rng.random() < 0.35:
-            task = self.tasks[rng.integers(len(self.tasks))]
-            sample = self.world.sample(task, index)
-            target = (1 + self.classes.index(task), np.asarray(sample.mask))
-            return VisionItem(np.asarray(sample.image), label_cells([target], side))
-        scene = self.world.scene(index)
-        things = [(1 + self.classes.index(thing.name), thing.mask) for thing in scene.objects]
-        return VisionItem(scene.image, label_cells(things, side))
+    def __getitem__(self, index: int) -> Lesson:
+        return Lesson(self.episodes[index], self.pictures[index])
 
 
-def _tile(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.concatenate(parts[:2], axis=1), np.concatenate(parts[2:], axis=1)], axis=0)
+class LessonLearner(nn.Module):
+    """Learns from episodes, and from the pictures beside them."""
 
-
-class VisionLearner(nn.Module):
-    """The reasoner's vision tower with training-only heads: what is under each patch, and where it ends."""
-
-    def __init__(self, reasoner: Reasoner, classes: int) -> None:
+    def __init__(self, reasoner: Reasoner, frame_px: int, classes: int) -> None:
         super().__init__()
-        self.visual = reasoner.mllm.model.visual
-        self._image_processor = reasoner.processor.image_processor
-        cells = _CELLS * _CELLS
-        self.class_head = nn.Linear(reasoner.hidden_size, cells * (classes + 1))
-        self.box_head = nn.Linear(reasoner.hidden_size, cells * 4)
+        self.episodes = EpisodeLearner(reasoner, frame_px)
+        self.pictures = VisionLearner(reasoner, classes, owns_tower=False)
 
-    def loss(self, items: Sequence[VisionItem]) -> tuple[Tensor, dict[str, float], int]:
-        """Class and box losses of a batch."""
-        device = self.class_head.weight.device
-        inputs = self._image_processor(images=[Image.fromarray(i.image) for i in items], return_tensors="pt").to(device)
-        tokens = self.visual(inputs.pixel_values, grid_thw=inputs.image_grid_thw).pooler_output
-        tokens = torch.cat(tokens) if isinstance(tokens, (list, tuple)) else tokens
-        labels = np.stack([_by_token(item.targets.labels[..., None]) for item in items])
-        boxes = np.stack([_by_token(item.targets.boxes) for item in items])
-        truth = torch.from_numpy(labels).to(device).flatten(), torch.from_numpy(boxes).to(device).view(-1, 4)
-        scores = self.class_head(tokens).view(len(truth[0]), -1)
-        loss, numbers = cell_loss(scores, self.box_head(tokens).view(-1, 4), *truth)
-        return loss, numbers, len(items)
-
-
-def _by_token(grid: np.ndarray) -> np.ndarray:
-    side = grid.shape[0] // _CELLS
-    cells = grid.reshape(side, _CELLS, side, _CELLS, -1).transpose(0, 2, 1, 3, 4)
-    return cells.reshape(side * side * _CELLS * _CELLS, -1)
+    def loss(self, lessons: Sequence[Lesson]) -> tuple[Tensor, dict[str, float], int]:
+        """Both losses, and how right both are."""
+        spoken, numbers, count = self.episodes.loss([lesson.episode for lesson in lessons])
+        named, seen, _ = self.pictures.loss([lesson.picture for lesson in lessons])
+        return spoken + _NAMING_WEIGHT * named, {**numbers, **seen}, count

@@ -24,16 +24,11 @@ from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
 from conceptseg.training.nano.imitation import imitate_regions
 from conceptseg.training.nano.loop import StageConfig, run_stage
 from conceptseg.training.nano.photographs import Photographs
-from conceptseg.training.nano.reasoner_stage import (
-    EpisodeData,
-    EpisodeLearner,
-    VisionData,
-    VisionLearner,
-    endless_batches,
-)
+from conceptseg.training.nano.reasoner_stage import EpisodeData, LessonData, LessonLearner, endless_batches
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
 from conceptseg.training.nano.translation_stage import TranslationLearner
+from conceptseg.training.nano.vision_stage import VisionData, VisionLearner
 from conceptseg.training.nano.wording import WORDS
 from conceptseg.training.pictures import plot_curves
 from conceptseg.training.run import train
@@ -174,14 +169,16 @@ def _lesson(stage: str, run: _Run, model: ConceptSegModel) -> tuple[Any, Any]:
                                  photographs=run.real, photograph_share=share)  # fmt: skip
         _write_names(pictures.names, run.folder)
         return pictures, SegmenterLearner(model.segmenter, pictures.names)
+    alone = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX, references=0)
+    side = FRAME_PX // PATCH_PX
+    scenes = VisionData(alone, recipe.vision_tasks, seed=seed, size_px=FRAME_PX, patches=side)
     if stage == "vision":
-        world = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX, references=0)
-        patches = FRAME_PX // PATCH_PX
-        scenes = VisionData(world, recipe.vision_tasks, seed=seed, size_px=FRAME_PX, patches=patches)
         return scenes, VisionLearner(model.reasoner, len(scenes.classes))
     world = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX)
     episodes = EpisodeData(model, world, seed=seed, photographs=run.real, photograph_share=share)
-    return episodes, EpisodeLearner(model.reasoner, FRAME_PX) if stage == "reasoner" else TranslationLearner(model)
+    if stage == "translation":
+        return episodes, TranslationLearner(model)
+    return LessonData(episodes, scenes), LessonLearner(model.reasoner, FRAME_PX, len(scenes.classes))
 
 
 def _write_names(names: Sequence[str], folder: Path) -> None:
