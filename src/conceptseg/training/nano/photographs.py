@@ -18,6 +18,7 @@ from conceptseg.images import load_image, load_mask
 
 __all__ = ["Photographs"]
 
+_RULE = "Segment every {}, wherever it is."
 _LEAST_CROP = 0.6
 _LEAST_AREA = 0.003
 _ATTEMPTS = 8
@@ -62,7 +63,8 @@ class Photographs:
         chosen = rng.permutation(len(others))[:references]
         shown = [Reference(*self._view(others[int(index)], rng)) for index in chosen]
         image, mask = self._view(row, rng)
-        return replace(row, image=image, mask=mask, references=tuple(shown), answer=row.concept)
+        return replace(row, image=image, mask=mask, references=tuple(shown),
+                       rule=_RULE.format(row.concept), answer=row.concept)  # fmt: skip
 
     def absent_from(self, sample: ConceptSample, names: Sequence[str]) -> list[str]:
         """Those of `names` that can be taken not to be in a photograph: no word of them is said anywhere in its set."""
