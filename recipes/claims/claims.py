@@ -26,9 +26,10 @@ PAGE = HERE.parents[1] / "docs" / "claims.md"
 
 _HEAD = """# The paper's claims in small
 
-Made by `python recipes/claims/claims.py run` and `write` from {count} runs of nano over the same {questions} questions
-of ConceptWorld's seen_test split, {data}. Scores are mIoU × 100, the mean over tasks of each task's mean; ± is one
-standard error of the paired difference. Two of them decide: *holds*, *does not hold*, or *not decided*.
+Made by `python recipes/claims/claims.py run` and `write` from {count} runs of nano over the same {questions} questions:
+{data}.
+Scores are mIoU × 100, the mean over tasks of each task's mean; ± is one standard error of the paired difference. Two of
+them decide: *holds*, *does not hold*, or *not decided*.
 
 nano is a model of fourteen million parameters in a made world. That a claim holds here is evidence for the mechanism;
 that it does not is evidence against this small training first of all.

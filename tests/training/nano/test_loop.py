@@ -51,13 +51,13 @@ def test_an_interrupted_stage_goes_on_where_it_was(tmp_path):
             raise KeyboardInterrupt
         return loss(batch)
 
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         run_stage(stage(5.0, save_every_s=-1.0), module, batches, three_then_stop, tmp_path)
     trained = {key: value.clone() for key, value in module.state_dict().items()}
     again, loss, seen = learner()
     assert not run_stage(stage(5.0), again, batches, loss, tmp_path, until_s=0.0)
     assert all(torch.equal(again.state_dict()[key], value) for key, value in trained.items())
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         run_stage(stage(5.0), again, batches, _stop_after(loss, 1), tmp_path)
     assert seen[0] == 3
 
