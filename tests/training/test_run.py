@@ -115,7 +115,7 @@ def test_the_second_stage_measures_and_shows_itself(configure):
     # Measuring puts the policy into evaluation mode, and TRL logs by mode: the update's own numbers must not get lost.
     assert all({"kl", "reward", "completions/mean_length"} <= line.keys() for line in history if "loss" in line)
     assert {"held_out/format", "held_out/mask", "held_out/check"} <= measured[0].keys()
-    assert {"reward/format", "reward/mask", "reward/meta", "kl", "segmentation_loss", "miou"} <= history[1].keys()
+    assert {"reward/format", "reward/mask", "reward/meta", "kl", "segmentation_loss", "iou"} <= history[1].keys()
     said = json.loads((config.out / "watched/step-0000004/said.jsonl").read_text().splitlines()[0])
     assert said["id"].startswith("square/")
 

@@ -238,7 +238,7 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         truths = [MaskTruth(episode.mask, episode.ignore) for episode in episodes]
         loss = mask_losses(semantic, truths, pixel_loss=self.config.segmentation.pixel_loss).mean()
         scores = mask_scores(semantic, truths)
-        self.numbers.add({"segmentation_loss": float(loss.detach()), "miou": sum(scores) / len(scores)}, len(scores))
+        self.numbers.add({"segmentation_loss": float(loss.detach()), "iou": sum(scores) / len(scores)}, len(scores))
         return loss
 
     def _tokens_of(self, episodes: Sequence[Episode], completion_ids: Sequence[Sequence[int]]) -> Tensor:

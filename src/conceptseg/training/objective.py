@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,15 @@ from conceptseg.protocol import Response
 from conceptseg.training.losses import PixelLoss, segmentation_loss, shrink_truth_and_ignore
 from conceptseg.training.rewards import mask_reward
 
-__all__ = ["MaskTruth", "box_fractions", "decode_tokens", "mask_losses", "mask_scores", "require_finite"]
+__all__ = [
+    "MaskTruth",
+    "box_fractions",
+    "decode_tokens",
+    "mask_losses",
+    "mask_progress",
+    "mask_scores",
+    "require_finite",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +74,23 @@ def mask_losses(
 @torch.no_grad()
 def mask_scores(semantic: Float[Tensor, "batch h w"], truths: Sequence[MaskTruth]) -> list[float]:
     """R_mask (Eq. 7) of each image: IoU at the picture's own size, logits above 0."""
-    return [
-        mask_reward((upsample_logits(logits, t.mask.shape) > 0).cpu().numpy(), t.mask, t.ignore)
-        for logits, t in zip(semantic, truths, strict=True)
-    ]
+    return [mask_reward(mask, t.mask, t.ignore) for mask, t in zip(_masks(semantic, truths), truths, strict=True)]
+
+
+def mask_progress(semantic: Float[Tensor, "batch h w"], truths: Sequence[MaskTruth]) -> dict[str, float]:
+    """Batch means of the target's IoU (`iou`), and of the mean of target's and background's (`miou`, as in
+    `conceptseg.metrics`)."""
+    inner, outer = [], []
+    for mask, truth in zip(_masks(semantic, truths), truths, strict=True):
+        inner.append(mask_reward(mask, truth.mask, truth.ignore))
+        outer.append(mask_reward(~mask, ~truth.mask, truth.ignore))
+    iou = sum(inner) / len(inner)
+    return {"iou": iou, "miou": (iou + sum(outer) / len(outer)) / 2}
+
+
+def _masks(semantic: Float[Tensor, "batch h w"], truths: Sequence[MaskTruth]) -> Iterator[Bool[np.ndarray, "h w"]]:
+    for logits, truth in zip(semantic, truths, strict=True):
+        yield (upsample_logits(logits, truth.mask.shape) > 0).cpu().numpy()
 
 
 def require_finite(loss: Tensor, step: int, sample_ids: Sequence[str]) -> None:

@@ -40,8 +40,9 @@ _STATES = "states"
 _TITLES: Mapping[str, str] = MappingProxyType(
     {
         "loss": "loss",
-        "miou": "mean IoU of the batch",
-        "held_out/miou": "mean IoU, held out",
+        "iou": "IoU of the target",
+        "miou": "mIoU, target and background",
+        "held_out/miou": "mIoU, held out",
         "reward": "reward",
         "reward/format": "R_format",
         "reward/mask": "R_mask",
@@ -56,6 +57,7 @@ _TITLES: Mapping[str, str] = MappingProxyType(
 _SHOWN: Mapping[str, str] = MappingProxyType(
     {
         "loss": "loss",
+        "iou": "iou",
         "miou": "miou",
         "reward/format": "valid",
         "reward/mask": "mask",

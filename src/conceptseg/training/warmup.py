@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from conceptseg.models.translation import ConceptTranslation
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
 from conceptseg.training.config import WarmupConfig
-from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_scores, require_finite
+from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_progress, require_finite
 from conceptseg.training.pictures import Glimpse, overlay
 from conceptseg.training.states import StateRecord, StateStore, consecutive, pad_states
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
@@ -126,23 +127,22 @@ class WarmupTrainer(RunHooks, Trainer):
         truths = [item.truth for item in items]
         loss = mask_losses(semantic, truths, pixel_loss=self.config.pixel_loss).mean()
         require_finite(loss, self.state.global_step, [item.sample_id for item in items])
-        scores = mask_scores(semantic, truths)
-        self.numbers.add({"miou": sum(scores) / len(scores)}, len(scores))
+        self.numbers.add(mask_progress(semantic.detach(), truths), len(truths))
         return loss
 
     @torch.no_grad()
     def measure(self, data: WarmupData) -> dict[str, float]:
-        """Loss and mean IoU on other samples, with the translation as it stands."""
+        """Loss, IoU and mIoU on other samples, with the translation as it stands."""
         model = self.accelerator.unwrap_model(self.model)
-        losses: list[float] = []
-        scores: list[float] = []
+        sums: dict[str, float] = defaultdict(float)
         for places in consecutive(len(data), self.config.per_device_batch_size):
             items = [data[place] for place in places]
             semantic = self._decode(model, items)
             truths = [item.truth for item in items]
-            losses += mask_losses(semantic, truths, pixel_loss=self.config.pixel_loss).tolist()
-            scores += mask_scores(semantic, truths)
-        return {"held_out/loss": sum(losses) / len(losses), "held_out/miou": sum(scores) / len(scores)}
+            loss = float(mask_losses(semantic, truths, pixel_loss=self.config.pixel_loss).mean())
+            for name, value in {"loss": loss, **mask_progress(semantic, truths)}.items():
+                sums[name] += value * len(truths)
+        return {f"held_out/{name}": total / len(data) for name, total in sums.items()}
 
     @torch.no_grad()
     def look_at(self, data: WarmupData, count: int) -> list[Glimpse]:
