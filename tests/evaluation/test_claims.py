@@ -6,11 +6,14 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conceptseg.errors import InputError
 from conceptseg.evaluation.claims import Comparison, Verdict, compare_runs
 from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.settings import EvaluationConfig
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 def run(scores: dict[str, list[float]], name: str = "run") -> Run:
@@ -61,3 +64,15 @@ def test_nothing_in_common_is_told() -> None:
         compare_runs(run({"living": [0.5]}, "a"), run({"saliency": [0.5]}, "b"))
     with pytest.raises(InputError, match="'living' has one"):
         compare_runs(run({"living": [0.5]}, "a"), run({"living": [0.5]}, "b"))
+
+
+def test_the_shipped_plan_compares_runs_it_has_by_recipes_that_exist() -> None:
+    plan = yaml.safe_load((RECIPES / "claims" / "claims.yaml").read_text(encoding="utf-8"))
+    named = {name for claim in plan["claims"] for name in (claim["first"], claim["second"])}
+    assert named == set(plan["runs"])
+    assert {claim.get("level") for claim in plan["claims"]} <= {None, "CI", "CD", "CR"}
+    for claim in plan["untested"]:
+        patterns = [word.removeprefix("recipes/").rstrip(",") for word in claim["needs"].split() if ".yaml" in word]
+        assert patterns
+        for pattern in patterns:
+            assert list(RECIPES.glob(pattern)) or list((RECIPES / "ablations").glob(pattern)), pattern
