@@ -32,7 +32,9 @@ Scores are mIoU × 100, the mean over tasks of each task's mean; ± is one stand
 them decide: *holds*, *does not hold*, or *not decided*.
 
 nano is a model of fourteen million parameters in a made world. That a claim holds here is evidence for the mechanism;
-that it does not is evidence against this small training first of all.
+that it does not is evidence against this small training first of all. That other references change little says less
+than it seems: nano hardly looks at them yet (`recipes/nano/references_matter.py`, docs/nano.md). Seconds are comparable
+within a run only where nothing else ran beside it.
 """
 
 
