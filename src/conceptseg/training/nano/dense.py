@@ -19,7 +19,7 @@ from torch import Tensor
 
 from conceptseg.geometry import box_from_mask
 
-__all__ = ["CELLS_PER_SIDE", "UNKNOWN", "CellTargets", "cell_loss", "coverage", "label_cells"]
+__all__ = ["CELLS_PER_SIDE", "UNKNOWN", "CellTargets", "batch_iou", "cell_loss", "coverage", "label_cells"]
 
 CELLS_PER_SIDE = 2
 """A merged token of the MLLM covers 2×2 patches; what it shows is taught for each."""
@@ -40,6 +40,12 @@ class CellTargets:
     """0 = nothing, 1 + class for an object, `UNKNOWN` where nothing is taught."""
     boxes: Float[np.ndarray, "side side 4"]
     """The object's box x1, y1, x2, y2 as shares of the picture's side."""
+
+
+def batch_iou(predicted: Bool[Tensor, "batch h w"], actual: Bool[Tensor, "batch h w"]) -> Float[Tensor, " batch"]:
+    """IoU of each pair of masks, on their device, to be logged while training; 0 where both are empty."""
+    union = (predicted | actual).flatten(1).sum(1)
+    return (predicted & actual).flatten(1).sum(1) / union.clamp(min=1)
 
 
 def coverage(mask: Bool[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "side side"]:

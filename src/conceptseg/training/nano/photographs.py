@@ -16,7 +16,7 @@ from conceptseg.errors import SampleError
 from conceptseg.geometry import box_from_mask
 from conceptseg.images import load_image, load_mask
 
-__all__ = ["Photographs"]
+__all__ = ["Photographs", "folders_of_sets"]
 
 _RULE = "Segment every {}, wherever it is."
 _LEAST_CROP = 0.6
@@ -39,8 +39,9 @@ class Photographs:
 
     def __init__(self, root: Path, size_px: int) -> None:
         self.size_px = size_px
-        folders = sorted(path.parent for path in root.glob(f"*/{SAMPLES_FILE}"))
-        read = [[row for row in read_samples(folder, "train") if row.mask is not None] for folder in folders]
+        read = [
+            [row for row in read_samples(folder, "train") if row.mask is not None] for folder in folders_of_sets(root)
+        ]
         self._sets = [rows for rows in read if rows]
         if not self._sets:
             raise SampleError(f"No set of photographs under {root}: expected folders with {SAMPLES_FILE}.")
@@ -91,6 +92,11 @@ class Photographs:
             small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(side, Image.Resampling.BOX)) > 0
         turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
         return _recoloured(picture, rng)[:, turned].copy(), small[:, turned].copy()
+
+
+def folders_of_sets(root: Path) -> list[Path]:
+    """The folders under `root` that hold a set, sorted."""
+    return sorted(path.parent for path in root.glob(f"*/{SAMPLES_FILE}"))
 
 
 def _window(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -86,8 +86,8 @@ class EpisodeData(Dataset[Episode]):
 
     def __getitem__(self, index: int) -> Episode:
         rng = np.random.default_rng([self.seed, 2, index])
-        is_real = self.photographs is not None and rng.random() < self.photograph_share
-        sample = self.photographs.sample(rng) if self.photographs and is_real else self.world[index]
+        real = self.photographs if self.photographs and rng.random() < self.photograph_share else None
+        sample = real.sample(rng) if real else self.world[index]
         available = len(sample.references)
         count = available
         if rng.random() < 0.3:

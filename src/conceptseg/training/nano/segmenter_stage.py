@@ -24,7 +24,7 @@ from conceptseg.data.world import ConceptWorld, Scene
 from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.training.losses import segmentation_loss, shrink_truth
-from conceptseg.training.nano.dense import UNKNOWN, CellTargets, cell_loss, label_cells
+from conceptseg.training.nano.dense import UNKNOWN, CellTargets, batch_iou, cell_loss, label_cells
 from conceptseg.training.nano.photographs import Photographs
 
 __all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner"]
@@ -230,9 +230,7 @@ def _progress_numbers(
     semantic: Tensor, truth: Tensor, presence: Tensor, present: Tensor, taught: Tensor
 ) -> dict[str, float]:
     predicted, actual = semantic > 0, truth > 0.5
-    union = (predicted | actual).flatten(1).sum(1)
-    iou = (predicted & actual).flatten(1).sum(1) / union.clamp(min=1)
-    by_prompt = iou.view(-1, PROMPTS_PER_IMAGE)
+    by_prompt = batch_iou(predicted, actual).view(-1, PROMPTS_PER_IMAGE)
     valid = (taught & present).view(-1, PROMPTS_PER_IMAGE)
     first, last = (float((by_prompt[:, k] * valid[:, k]).sum() / valid[:, k].sum().clamp(min=1)) for k in (0, 2))
     scores = torch.sigmoid(presence.float())

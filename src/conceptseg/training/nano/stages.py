@@ -23,7 +23,7 @@ from conceptseg.training.config_reading import load_config
 from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
 from conceptseg.training.nano.imitation import imitate_regions
 from conceptseg.training.nano.loop import StageConfig, run_stage
-from conceptseg.training.nano.photographs import Photographs
+from conceptseg.training.nano.photographs import Photographs, folders_of_sets
 from conceptseg.training.nano.reasoner_stage import EpisodeData, LessonData, LessonLearner, endless_batches
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
@@ -54,7 +54,7 @@ class _Run:
     recipe: NanoRecipe
     folder: Path
     until_s: float
-    place: str
+    place: torch.device
     photographs: Path | None
 
     @property
@@ -89,7 +89,7 @@ def train_nano(
         SampleError: there are no photographs in that folder.
     """
     until_s = time.monotonic() + 60 * minutes if minutes else float("inf")
-    run = _Run(recipe, folder, until_s, str(pick_device(device)), photographs)
+    run = _Run(recipe, folder, until_s, pick_device(device), photographs)
     for stage in stages:
         if stage not in STAGES:
             raise TrainingError(f"Unknown stage {stage!r}. Known stages: {', '.join(STAGES)}.")
@@ -190,11 +190,10 @@ def _second_stage(run: _Run) -> dict[str, float] | None:
     start = run.folder / WARMUP_CHECKPOINT
     if not start.exists():
         raise TrainingError(f"Stage meta_grpo needs {start}, which the stage translation leaves; run that first.")
-    device = torch.device(run.place).type
-    words = [f"out={run.folder / 'meta_grpo'}", f"model.checkpoint={start}", f"model.device={device}"]
+    words = [f"out={run.folder / 'meta_grpo'}", f"model.checkpoint={start}", f"model.device={run.place.type}"]
     if run.photographs:
-        sets = sorted(path.parent for path in run.photographs.glob("*/samples.jsonl"))
-        words += [f"data.folders=[{', '.join(map(str, sets))}]", "data.split=train"]
+        sets = ", ".join(map(str, folders_of_sets(run.photographs)))
+        words += [f"data.folders=[{sets}]", "data.split=train"]
     result = train(load_config("meta-grpo", run.recipe.meta_grpo, words))
     if result.model is None:
         return None

@@ -15,6 +15,7 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Generation
 from conceptseg.protocol import parse_response
 from conceptseg.training.losses import segmentation_loss, shrink_truth
+from conceptseg.training.nano.dense import batch_iou
 from conceptseg.training.nano.reasoner_stage import Episode
 
 __all__ = ["TranslationLearner"]
@@ -47,7 +48,7 @@ class TranslationLearner(nn.Module):
         semantic = torch.cat(logits)
         truth = shrink_truth(torch.cat(truths).to(semantic.device), (semantic.shape[-2], semantic.shape[-1]))
         losses = segmentation_loss(semantic, truth, pixel_loss="bce")
-        iou = _iou(semantic.detach() > 0, truth > 0.5)
+        iou = batch_iou(semantic.detach() > 0, truth > 0.5)
         numbers = {"iou_ideal": float(iou[:half].mean()), "iou_own": float(iou[half:].mean())}
         return losses.mean(), numbers, len(episodes)
 
@@ -62,8 +63,3 @@ class TranslationLearner(nn.Module):
         generation = self._model[0].reason([episode.prompt for episode in episodes])
         answers = [parse_response(text).answer for text in generation.texts]
         return generation, [answer or e.sample.concept for answer, e in zip(answers, episodes, strict=True)]
-
-
-def _iou(predicted: Tensor, actual: Tensor) -> Tensor:
-    union = (predicted | actual).flatten(1).sum(1)
-    return (predicted & actual).flatten(1).sum(1) / union.clamp(min=1)
