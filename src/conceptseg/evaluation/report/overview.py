@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from statistics import stdev
 from typing import Any
 
 from conceptseg.evaluation.decomposition import answer_is_right, rule_is_right
 from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.tables import Cell, Column, Origin, Row, Table
+from conceptseg.metrics import Accumulator
 from conceptseg.taxonomy import TASKS
 
 __all__ = ["overview", "summarise"]
@@ -53,9 +52,14 @@ def _mean(rows: _Rows, value: Callable[[Mapping[str, Any]], float | bool | None]
     return scale * sum(values) / len(values) if values else None
 
 
-def _standard_error(values: Sequence[float]) -> Cell:
-    """Of a mean; None below two values."""
-    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+def _standard_error(rows: _Rows) -> Cell:
+    """Of the mean mIoU; None below two rows."""
+    if len(rows) < 2:
+        return None
+    accumulator = Accumulator()
+    for row in rows:
+        accumulator.add(row)
+    return 100 * accumulator.standard_error()["miou"]
 
 
 def _route_share(rows: _Rows) -> Cell:
@@ -72,7 +76,7 @@ _MEASURES: Mapping[str, Callable[[_Rows], Cell]] = {
     "direct": _route_share,
     "IoU": lambda rows: _mean(rows, lambda row: row["iou"]),
     "mIoU": lambda rows: _mean(rows, lambda row: row["miou"]),
-    "±": lambda rows: _standard_error([100 * row["miou"] for row in rows]),
+    "±": _standard_error,
     "valid": lambda rows: _mean(rows, lambda row: row.get("valid")),
     "rule": lambda rows: _mean(rows, lambda row: rule_is_right(row) if row.get("response") is not None else None),
     "answer": lambda rows: _mean(rows, lambda row: answer_is_right(row) if row.get("response") is not None else None),
