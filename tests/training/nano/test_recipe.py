@@ -47,6 +47,14 @@ def test_a_wrong_stage_or_key_is_named(tmp_path: Path) -> None:
         NanoRecipe.read(path)
 
 
+def test_emphasis_is_how_often_a_task_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "weighed.yaml"
+    path.write_text(TINY + "emphasis: {reasoner: {saliency: 2}}\n", encoding="utf-8")
+    recipe = NanoRecipe.read(path)
+    assert recipe.weighed("reasoner", recipe.tasks) == ("living", "saliency", "saliency")
+    assert recipe.weighed("segmenter", recipe.tasks) == ("living", "saliency")
+
+
 def test_a_gate_names_what_was_missed(tmp_path: Path) -> None:
     path = tmp_path / "gated.yaml"
     path.write_text(TINY + "gates: {vision: {cells_right: 0.5}}\n", encoding="utf-8")

@@ -24,7 +24,7 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.translation import ConceptTranslation
 from conceptseg.protocol import format_box, parse_response
-from conceptseg.training.nano.reasoner_stage import Episode, EpisodeData
+from conceptseg.training.nano.episodes import Episode, EpisodeData
 
 __all__ = ["imitate_regions"]
 

@@ -16,11 +16,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from conceptseg.errors import TrainingError
 from conceptseg.files import replacing
 
-__all__ = ["StageConfig", "run_stage"]
+__all__ = ["StageConfig", "endless_batches", "run_stage"]
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +111,16 @@ def run_stage(
         finished()
     _save(config, module, optimizer, progress, folder)
     return done
+
+
+def endless_batches(data: Dataset[Any], batch_size: int, workers: int) -> Callable[[int], Iterator[Any]]:
+    """Batches of consecutive items from a given step on, always the same ones, as plain lists."""
+
+    def from_step(step: int) -> Iterator[Any]:
+        indices = range(step * batch_size, 2**40)
+        return iter(DataLoader(data, batch_size, sampler=indices, num_workers=workers, collate_fn=list))
+
+    return from_step
 
 
 def _optimizer(config: StageConfig, module: nn.Module) -> torch.optim.AdamW:

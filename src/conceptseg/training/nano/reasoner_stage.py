@@ -8,151 +8,28 @@ afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from conceptseg.data.loading import load_sample
-from conceptseg.data.samples import ConceptSample
-from conceptseg.data.world import ConceptWorld
-from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
-from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.models.reasoner import Prompt, Reasoner
-from conceptseg.protocol import Mosaic, build_mosaic
-from conceptseg.training.nano.dense import CELLS_PER_SIDE, coverage
-from conceptseg.training.nano.photographs import Photographs
+from conceptseg.models.reasoner import Reasoner
+from conceptseg.training.nano.dense import CELLS_PER_SIDE
+from conceptseg.training.nano.episodes import Episode, EpisodeData
+from conceptseg.training.nano.matching import MatchingHead
 from conceptseg.training.nano.vision_stage import VisionData, VisionItem, VisionLearner
-from conceptseg.training.nano.wording import ideal_response
 
-__all__ = ["Episode", "EpisodeData", "EpisodeLearner", "LessonData", "LessonLearner", "endless_batches"]
+__all__ = ["EpisodeLearner", "LessonData", "LessonLearner"]
 
 _BOX_TAGS = ("<bbox>", "<check>")
 _NAMING_WEIGHT = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """A prompt, its ideal response, and what each image token should see."""
-
-    sample: ConceptSample
-    prompt: Prompt
-    response: str
-    mask: Bool[np.ndarray, "h w"]
-    boxes: Float[np.ndarray, "2 4"]
-    """The target's box and the proxy's, as shares of the frame; NaN where there is none."""
-    coverage: tuple[Float[np.ndarray, "patches patches"], ...]
-    """One an image (mosaic, target): the share of each patch that is target."""
-    extents: tuple[Float[np.ndarray, "patches patches 4"], ...]
-    """One an image: the box, as shares of the frame, of the target that lies in each patch's picture."""
-
-
-class EpisodeData(Dataset[Episode]):
-    """Endless, seeded episodes; references vary in number, now and then there are none.
-
-    Args:
-        model: whose prompts the episodes hold.
-        world: the made samples.
-        seed: another seed gives other episodes.
-        photographs: real samples beside them.
-        photograph_share: how many of the episodes those are.
-    """
-
-    def __init__(
-        self,
-        model: ConceptSegModel,
-        world: ConceptWorld,
-        *,
-        seed: int,
-        photographs: Photographs | None = None,
-        photograph_share: float = 0.0,
-    ) -> None:
-        self.build_prompt = model.build_prompt
-        self.frame_px = model.config.protocol.frame_px
-        self.patches = self.frame_px // model.reasoner.processor.image_processor.patch_size
-        self.world = world
-        self.seed = seed
-        self.photographs = photographs
-        self.photograph_share = photograph_share
-
-    def __len__(self) -> int:
-        return 2**40
-
-    def __getitem__(self, index: int) -> Episode:
-        rng = np.random.default_rng([self.seed, 2, index])
-        real = self.photographs if self.photographs and rng.random() < self.photograph_share else None
-        sample = real.sample(rng) if real else self.world[index]
-        available = len(sample.references)
-        count = available
-        if rng.random() < 0.3:
-            count = int(rng.integers(min(available, 1 if sample.level == "CR" else 0), available + 1))
-        return make_episode(self, sample, count)
-
-
-def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> Episode:
-    """The episode of a sample with its first `references` references."""
-    loaded = load_sample(sample)
-    mask = np.asarray(loaded.mask)
-    used = loaded.references[:references]
-    mosaic = None
-    if used:
-        mosaic = build_mosaic([r.image for r in used], [r.box for r in used], canvas_px=data.frame_px)
-    prompt = data.build_prompt(sample.concept, loaded.image, mosaic)
-    frame_hw = (data.frame_px, data.frame_px)
-    box = box_from_mask(mask)
-    box = scale_box(box, (mask.shape[0], mask.shape[1]), frame_hw) if box else None
-    check = mosaic.boxes_xyxy[mosaic.proxy_index] if mosaic and mosaic.proxy_index is not None else None
-    shares = [coverage(mask, data.patches)]
-    extents = [_extent(box, data.frame_px, data.patches)]
-    if mosaic:
-        shares.insert(0, _mosaic_coverage([r.mask for r in used], mosaic, data.patches))
-        extents.insert(0, _mosaic_extents(mosaic, data.patches))
-    nowhere = (float("nan"),) * 4
-    boxes = np.array([box or nowhere, check or nowhere], dtype=np.float32) / data.frame_px
-    response = ideal_response(sample, box, check, data.frame_px)
-    return Episode(sample, prompt, response, mask, boxes, tuple(shares), tuple(extents))
-
-
-def _extent(box_xyxy: BoxXYXY | None, frame_px: int, patches: int) -> Float[np.ndarray, "patches patches 4"]:
-    box = np.array(box_xyxy or (0, 0, frame_px, frame_px), dtype=np.float32) / frame_px
-    return np.broadcast_to(box, (patches, patches, 4)).copy()
-
-
-def _mosaic_extents(mosaic: Mosaic, patches: int) -> Float[np.ndarray, "patches patches 4"]:
-    edges = [round(line * patches / mosaic.grid) for line in range(mosaic.grid + 1)]
-    extents = np.zeros((patches, patches, 4), dtype=np.float32)
-    for index, box in enumerate(mosaic.boxes_xyxy):
-        row, column = divmod(index, mosaic.grid)
-        cell = extents[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
-        cell[:] = np.array(box or (0, 0, 0, 0), dtype=np.float32) / mosaic.canvas_px
-    return extents
-
-
-def _mosaic_coverage(masks: Sequence[Any], mosaic: Mosaic, patches: int) -> Float[np.ndarray, "patches patches"]:
-    edges = [round(line * patches / mosaic.grid) for line in range(mosaic.grid + 1)]
-    canvas = np.zeros((patches, patches), dtype=np.float32)
-    for index, mask in enumerate(masks):
-        row, column = divmod(index, mosaic.grid)
-        top, bottom, left, right = edges[row], edges[row + 1], edges[column], edges[column + 1]
-        if mask is not None:
-            canvas[top:bottom, left:right] = coverage(mask, bottom - top)[:, : right - left]
-    return canvas
-
-
-def endless_batches(data: Dataset[Any], batch_size: int, workers: int) -> Callable[[int], Iterator[Any]]:
-    """Batches of consecutive items from a given step on, always the same ones, as plain lists."""
-
-    def from_step(step: int) -> Iterator[Any]:
-        indices = range(step * batch_size, 2**40)
-        return iter(DataLoader(data, batch_size, sampler=indices, num_workers=workers, collate_fn=list))
-
-    return from_step
+_UNALIKE = ("static_difference", "view_difference")
+"""Tasks whose targets look like nothing that the references mark."""
 
 
 class EpisodeLearner(nn.Module):
@@ -170,6 +47,7 @@ class EpisodeLearner(nn.Module):
         self._reasoner = [reasoner]  # in a list, so that its parameters are not registered twice
         width = reasoner.hidden_size
         self.middle_norm = nn.LayerNorm(width)
+        self.matching = MatchingHead(width)
         self.coverage_head = nn.Linear(width, CELLS_PER_SIDE * CELLS_PER_SIDE)
         self.extent_head = nn.Linear(width, 4)
         self.box_heads = nn.ModuleList(nn.Linear(width, 4) for _ in range(2 * len(_BOX_TAGS)))
@@ -186,11 +64,29 @@ class EpisodeLearner(nn.Module):
         inputs = reasoner.encode([e.prompt for e in episodes], [e.response for e in episodes])
         layers = self.mllm.model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
         text_loss, numbers = self._text_loss(layers[-1], inputs.input_ids, [e.response for e in episodes])
-        seen = self.middle_norm(layers[len(layers) // 2][inputs.input_ids == reasoner.processor.image_token_id])
-        seen_loss, seen_numbers = self._seen_loss(seen, episodes)
+        is_image = inputs.input_ids == reasoner.processor.image_token_id
+        seen_loss, seen_numbers = self._seen_loss(self.middle_norm(layers[len(layers) // 2][is_image]), episodes)
+        match_loss = self._match_loss(layers[0][is_image], episodes)
         box_loss, off = self._box_loss(layers[-1], inputs.input_ids, episodes)
-        numbers |= {**seen_numbers, "head_off": off}
-        return text_loss + seen_loss + 4.0 * box_loss, numbers, len(episodes)
+        numbers |= {**seen_numbers, "match": float(match_loss.detach()), "head_off": off}
+        return text_loss + seen_loss + match_loss + 4.0 * box_loss, numbers, len(episodes)
+
+    def _match_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> Tensor:
+        """How well the looks of what the references mark tell target and proxy, over the episodes where they can."""
+        cells = [
+            torch.from_numpy(_merge_cells(share)).mean(1).to(seen.device) for e in episodes for share in e.coverage
+        ]
+        tokens = seen.split([len(share) for share in cells])
+        losses, first = [], 0
+        for episode in episodes:
+            if len(episode.coverage) == 2 and episode.sample.task not in _UNALIKE:
+                withheld = (
+                    torch.from_numpy(_merge_cells(episode.withheld.astype(np.float32))).mean(1).to(seen.device) > 0.5
+                )
+                (mosaic, target), (marked, truth) = tokens[first : first + 2], cells[first : first + 2]
+                losses.append(self.matching.loss(mosaic, target, marked, truth, withheld))
+            first += len(episode.coverage)
+        return torch.stack(losses).mean() if losses else seen.float().sum() * 0
 
     def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
         """What image tokens know of the target: its share of their four patches, and its box where they hold some."""
@@ -274,11 +170,11 @@ class Lesson:
     """An episode, and a picture to name things in."""
 
     episode: Episode
-    picture: VisionItem
+    picture: VisionItem | None
 
 
 class LessonData(Dataset[Lesson]):
-    """Episodes and pictures side by side."""
+    """Episodes, and a picture beside every other one."""
 
     def __init__(self, episodes: EpisodeData, pictures: VisionData) -> None:
         self.episodes, self.pictures = episodes, pictures
@@ -287,7 +183,7 @@ class LessonData(Dataset[Lesson]):
         return len(self.episodes)
 
     def __getitem__(self, index: int) -> Lesson:
-        return Lesson(self.episodes[index], self.pictures[index])
+        return Lesson(self.episodes[index], None if index % 2 else self.pictures[index])
 
 
 class LessonLearner(nn.Module):
@@ -301,5 +197,8 @@ class LessonLearner(nn.Module):
     def loss(self, lessons: Sequence[Lesson]) -> tuple[Tensor, dict[str, float], int]:
         """Both losses, and how right both are."""
         spoken, numbers, count = self.episodes.loss([lesson.episode for lesson in lessons])
-        named, seen, _ = self.pictures.loss([lesson.picture for lesson in lessons])
+        pictures = [lesson.picture for lesson in lessons if lesson.picture]
+        if not pictures:
+            return spoken, numbers, count
+        named, seen, _ = self.pictures.loss(pictures)
         return spoken + _NAMING_WEIGHT * named, {**numbers, **seen}, count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -29,6 +29,8 @@ class NanoRecipe(BaseModel):
     """Further tasks for the segmenter alone: more names to know."""
     vision_tasks: tuple[str, ...] = ("camouflage", "industrial_anomaly")
     """Tasks whose targets the vision tower learns to tell apart."""
+    emphasis: dict[str, dict[str, int]] = {}
+    """Stage → task → how many times as often as the others it is shown there."""
     minutes: dict[str, float]
     """Training time of each stage but the last."""
     imitation_minutes: float = Field(default=3.0, gt=0)
@@ -58,11 +60,16 @@ class NanoRecipe(BaseModel):
             raise ConfigError(f"Recipe {path} cannot be read: {error.strerror}.") from error
         except ValidationError as error:
             raise ConfigError(f"Recipe {path}: {'; '.join(explain_mistakes(error, cls))}") from error
-        unknown = {*recipe.minutes, *recipe.gates, *recipe.photograph_share} - {*STAGES}
+        unknown = {*recipe.minutes, *recipe.gates, *recipe.photograph_share, *recipe.emphasis} - {*STAGES}
         if unknown:
             raise ConfigError(f"Recipe {path}: unknown stages {sorted(unknown)}. Stages: {', '.join(STAGES)}.")
         second = recipe.meta_grpo
         return recipe.model_copy(update={"meta_grpo": path.parent / second}) if second else recipe
+
+    def weighed(self, stage: str, tasks: Iterable[str]) -> tuple[str, ...]:
+        """The tasks, each as many times as a stage's emphasis says: a fair draw from these is a weighed one."""
+        times = self.emphasis.get(stage, {})
+        return tuple(task for task in tasks for _ in range(times.get(task, 1)))
 
     def check_gate(self, stage: str, reached: Mapping[str, float]) -> None:
         """Hold a finished stage's last numbers against its gate.

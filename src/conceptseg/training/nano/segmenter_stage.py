@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from conceptseg.data.samples import ConceptSample
-from conceptseg.data.world import ConceptWorld, Scene
+from conceptseg.data.world import ConceptWorld, Scene, vocabulary_texts
 from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.training.losses import segmentation_loss, shrink_truth
@@ -32,6 +32,7 @@ __all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner"]
 PROMPTS_PER_IMAGE = 3
 _SCENE_SHARE = 0.5
 _NAME_SHARE = 0.7
+_NONSENSE_SHARE = 0.4
 _PRESENCE_WEIGHT = 0.3
 _CELL_WEIGHT = 0.5
 
@@ -79,6 +80,7 @@ class SegmenterData(Dataset[SegmenterItem]):
         self.photographs = photographs
         self.photograph_share = photograph_share if photographs else 0.0
         self.names = tuple(dict.fromkeys((*self.world.names, *(photographs.names if photographs else ()))))
+        self.words = sorted({word for text in vocabulary_texts() for word in text.split() if word.isalpha()})
         self.side = size_px // patch_px
         self.seed = seed
 
@@ -92,7 +94,7 @@ class SegmenterData(Dataset[SegmenterItem]):
             return self._from_sample(sample, self.photographs.absent_from(sample, self.names), rng)
         if rng.random() < _SCENE_SHARE:
             return self._from_scene(self.world.scene(index), rng)
-        sample = self.world[index]
+        sample = self.world.sample(self.world.tasks[rng.integers(len(self.world.tasks))], index)
         return self._from_sample(sample, self._others([sample.answer or sample.concept]), rng)
 
     def _from_scene(self, scene: Scene, rng: np.random.Generator) -> SegmenterItem:
@@ -117,11 +119,18 @@ class SegmenterData(Dataset[SegmenterItem]):
         other = absent[int(rng.integers(len(absent)))]
         asked: list[_Question] = [(f"{_region(mask, rng)} {_said_of(sample, other, rng)}", mask)]
         asked.append((_region(mask, rng), mask) if sample.level != "CR" else asked[0])
-        unknown = sample.concept if sample.level != "CI" and rng.random() < 0.6 else other
+        unknown = self._unknown(sample, other, rng)
         is_asked = is_named and sample.level == "CI" and rng.random() < _NAME_SHARE
         asked.append((answer, mask) if is_asked else (unknown, None))
         target = [(1 + self.names.index(answer), mask)] if is_named else []
         return _item(image, asked, label_cells(target, self.side, elsewhere=UNKNOWN))
+
+    def _unknown(self, sample: ConceptSample, other: str, rng: np.random.Generator) -> str:
+        """What is not to be found: a concept that only the MLLM understands, words in no sensible order (of a concept
+        never heard of, nothing should be claimed to be there), or the name of something else."""
+        if sample.level != "CI" and rng.random() < 0.6:
+            return sample.concept
+        return " ".join(rng.choice(self.words, int(rng.integers(2, 4)))) if rng.random() < _NONSENSE_SHARE else other
 
     def _absent(self, present: Sequence[str], rng: np.random.Generator) -> str:
         names = self._others(present)

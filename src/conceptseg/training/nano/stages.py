@@ -21,10 +21,11 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.loading import pick_device
 from conceptseg.training.config_reading import load_config
 from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
+from conceptseg.training.nano.episodes import EpisodeData
 from conceptseg.training.nano.imitation import imitate_regions
-from conceptseg.training.nano.loop import StageConfig, run_stage
+from conceptseg.training.nano.loop import StageConfig, endless_batches, run_stage
 from conceptseg.training.nano.photographs import Photographs, folders_of_sets
-from conceptseg.training.nano.reasoner_stage import EpisodeData, LessonData, LessonLearner, endless_batches
+from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
 from conceptseg.training.nano.translation_stage import TranslationLearner
@@ -145,6 +146,9 @@ def _timed_stage(stage: str, run: _Run) -> dict[str, float] | None:
     """Train one of the stages that have a time budget; its last numbers, or None if the call's time was up first."""
     recipe, folder = run.recipe, run.folder
     model = assemble(recipe, folder).to(run.place)
+    if run.place.type == "cpu":  # torch's fused attention takes four times as long backwards in bfloat16 as it should
+        for part in (model.reasoner.mllm, model.segmenter.sam):
+            part.set_attn_implementation("eager")
     data, learner = _lesson(stage, run, model)
     if stage == "translation" and not (folder / "translation.safetensors").exists():
         imitate_regions(model, data, minutes=recipe.imitation_minutes)
@@ -164,7 +168,7 @@ def _lesson(stage: str, run: _Run, model: ConceptSegModel) -> tuple[Any, Any]:
     share = recipe.photograph_share.get(stage, 0.0)
     if stage == "segmenter":
         model.segmenter.train()
-        tasks = (*recipe.tasks, *recipe.named_tasks)
+        tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
         pictures = SegmenterData(tasks, seed=seed, size_px=FRAME_PX, patch_px=PATCH_PX,
                                  photographs=run.real, photograph_share=share)  # fmt: skip
         _write_names(pictures.names, run.folder)
@@ -174,7 +178,7 @@ def _lesson(stage: str, run: _Run, model: ConceptSegModel) -> tuple[Any, Any]:
     scenes = VisionData(alone, recipe.vision_tasks, seed=seed, size_px=FRAME_PX, patches=side)
     if stage == "vision":
         return scenes, VisionLearner(model.reasoner, len(scenes.classes))
-    world = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX)
+    world = ConceptWorld(tasks=recipe.weighed(stage, recipe.tasks), split="train", seed=seed, size_px=FRAME_PX)
     episodes = EpisodeData(model, world, seed=seed, photographs=run.real, photograph_share=share)
     if stage == "translation":
         return episodes, TranslationLearner(model)

@@ -16,7 +16,7 @@ from conceptseg.models.reasoner import Generation
 from conceptseg.protocol import parse_response
 from conceptseg.training.losses import segmentation_loss, shrink_truth
 from conceptseg.training.nano.dense import batch_iou
-from conceptseg.training.nano.reasoner_stage import Episode
+from conceptseg.training.nano.episodes import Episode
 
 __all__ = ["TranslationLearner"]
 
