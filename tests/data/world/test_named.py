@@ -1,6 +1,7 @@
 import numpy as np
 
 from conceptseg.data.world import ConceptWorld
+from conceptseg.data.world.shapes import colours_of, shapes_of
 
 
 def test_scenes_are_deterministic_and_named_in_the_split():
@@ -37,3 +38,14 @@ def test_an_object_alone_in_the_middle_is_wholly_visible():
         t for t in alone if not (t.mask[0].any() or t.mask[-1].any() or t.mask[:, 0].any() or t.mask[:, -1].any())
     ]
     assert inside and all(thing.visible == 1.0 for thing in inside)
+
+
+def test_shapes_are_named_by_colour_and_shape_of_the_split():
+    for split in ("train", "unseen_test"):
+        world = ConceptWorld(split=split, seed=1, size_px=96)
+        allowed = {f"{colour} {shape}" for colour in colours_of(split) for shape in shapes_of(split)}
+        scenes = [world.shapes(index) for index in range(20)]
+        assert {thing.name for scene in scenes for thing in scene.objects} <= allowed
+        assert {len(scene.objects) for scene in scenes} == {1, 2, 3, 4}
+        assert np.array_equal(scenes[3].image, world.shapes(3).image)
+        assert all(scene.mask_of(name).any() for scene in scenes for name in scene.names)

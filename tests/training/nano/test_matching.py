@@ -1,4 +1,4 @@
-"""The matching head: a target is what looks like what is marked, and a withheld reference gives nothing away."""
+"""The matching loss: image tokens are as much target as what they look at is marked."""
 
 from __future__ import annotations
 
@@ -7,41 +7,30 @@ import math
 import pytest
 import torch
 
-from conceptseg.training.nano.matching import MatchingHead
-
-RED, BLUE = torch.eye(4)[0] * 5, torch.eye(4)[1] * 5
+from conceptseg.training.nano.matching import matching_loss
 
 
-def head() -> MatchingHead:
-    """One whose looks are the tokens themselves, and which decides sharply."""
-    head = MatchingHead(4, size=4)
-    with torch.no_grad():
-        head.to_looks.weight.copy_(torch.eye(4))
-        head.to_looks.bias.zero_()
-        head.scale.fill_(math.log(50))
-    return head
+def loss(attention: list[list[list[float]]], marked: list[float], truth: list[float]) -> float:
+    return float(matching_loss(*(torch.tensor(values, dtype=torch.float32) for values in (attention, marked, truth))))
 
 
-def loss(marked: list[float], truth: list[float], withheld: list[bool]) -> float:
-    mosaic, target = torch.stack([RED, BLUE, RED]), torch.stack([BLUE, RED])
-    shares = [torch.tensor(values, dtype=torch.float32) for values in (marked, truth)]
-    return float(head().loss(mosaic, target, *shares, torch.tensor(withheld)).detach())
+def test_looking_at_what_is_marked_says_target():
+    sees_both = [[[0.6, 0.0], [0.0, 0.6]]]
+    assert loss(sees_both, [1, 0], [1, 0]) < 1e-3
+    assert loss(sees_both, [0, 1], [0, 1]) < 1e-3
+    assert loss(sees_both, [1, 0], [0, 1]) > 5
 
 
-def test_the_target_is_what_looks_like_what_is_marked():
-    shown = [False, False, False]
-    assert loss([1, 0, 1], [0, 1], shown) < 1e-3
-    assert loss([0, 1, 0], [1, 0], shown) < 1e-3
-    assert loss([1, 0, 1], [1, 0], shown) > 5
+def test_an_undecided_look_costs_by_hand():
+    """Half of the look goes to a marked key: ln 2, five times for the target token, once for the other, over two."""
+    assert loss([[[0.3, 0.3], [0.3, 0.3]]], [1, 0], [1, 0]) == pytest.approx(6 * math.log(2) / 2, rel=1e-5)
 
 
-def test_half_marked_means_half_sure():
-    """Of the two red tokens one is marked: a red token is as much target as not, ln 2, and weighs five as target."""
-    assert loss([1, 0, 0], [0, 1], [False, False, False]) == pytest.approx(5 * math.log(2) / 2, rel=1e-3)
+def test_a_head_that_looks_elsewhere_has_little_say():
+    """One head finds the marked key, the other spends its look on the text: only a thousandth goes to the mosaic."""
+    finds, elsewhere = [[0.9, 0.0]], [[0.0, 0.001]]
+    assert loss([finds, elsewhere], [1, 0], [1]) == pytest.approx(-5 * math.log(0.9 / 0.901), rel=1e-3)
 
 
-def test_the_withheld_reference_asks_and_tells_nothing():
-    told_by_the_withheld = loss([1, 0, 1], [0, 1], [True, False, True])
-    assert told_by_the_withheld > 5, "only the blue token is left to be asked, and it is not marked"
-    assert loss([1, 0, 1], [0, 1], [True, False, False]) < 1e-3
-    assert loss([0, 0, 1], [0, 1], [True, False, False]) > 1, "the withheld red token has to be found as well"
+def test_looking_at_no_reference_at_all_is_no_target_and_no_crash():
+    assert loss([[[0.0, 0.0]]], [1, 0], [0]) < 1e-3

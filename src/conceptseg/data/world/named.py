@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from conceptseg.data.world.dice import between, chance, pick
-from conceptseg.data.world.scenes import clutter, scatter, sprite_look, stage_of
+from conceptseg.data.world.scenes import clutter, scatter, shape_look, sprite_look, stage_of
+from conceptseg.data.world.stage import Thing
 from conceptseg.data.world.studio import Studio
 
-__all__ = ["Scene", "SceneObject", "draw_scene"]
+__all__ = ["Scene", "SceneObject", "draw_scene", "draw_shapes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +58,23 @@ def draw_scene(rng: np.random.Generator, studio: Studio, side: int) -> Scene:
     behind = clutter(rng, studio)
     looks = [sprite_look(rng, sprite.name) for sprite in chosen]
     things = behind + scatter(rng, looks, sizes, gap=between(rng, 0.6, 1.0))
+    return _scene_of(rng, studio, side, things, [sprite.name for sprite in chosen])
+
+
+def draw_shapes(rng: np.random.Generator, studio: Studio, side: int) -> Scene:
+    """One to four shapes, plain or patterned, named by colour and shape."""
+    looks = [shape_look(rng, studio.split) for _ in range(int(rng.integers(1, 5)))]
+    sizes = [between(rng, 0.24, 0.66 - 0.08 * len(looks)) for _ in looks]
+    things = scatter(rng, looks, sizes, gap=0.95)
+    return _scene_of(rng, studio, side, things, [f"{look.colour} {look.name}" for look in looks])
+
+
+def _scene_of(rng: np.random.Generator, studio: Studio, side: int, things: list[Thing], names: Sequence[str]) -> Scene:
+    """The scene of things of which the last ones have names."""
     rendered = studio.render(stage_of(rng, studio, things), side)
     objects = []
-    for number, sprite in enumerate(chosen, start=len(behind)):
+    for number, name in enumerate(names, start=len(things) - len(names)):
         mask = rendered.mask(number)
         whole = sum(studio.layer(things[number], side).getchannel("A").histogram()[128:])
-        objects.append(SceneObject(sprite.name, mask, min(1.0, float(mask.sum()) / max(1, whole))))
+        objects.append(SceneObject(name, mask, min(1.0, float(mask.sum()) / max(1, whole))))
     return Scene(rendered.image, tuple(objects))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.data.world.dice import generator
-from conceptseg.data.world.named import Scene, draw_scene
+from conceptseg.data.world.named import Scene, draw_scene, draw_shapes
 from conceptseg.data.world.registry import WORLD_TASKS
 from conceptseg.data.world.sprites import check_split, sprites_of
 from conceptseg.data.world.studio import Studio
@@ -126,6 +126,15 @@ class ConceptWorld:
         """
         _at_least("index", index, 0)
         return draw_scene(generator(self.seed, self.split, "scene", index), self._studio, self.size_px)
+
+    def shapes(self, index: int) -> Scene:
+        """One to four plain or patterned shapes, named by colour and shape, to learn such traits from.
+
+        Raises:
+            InputError: the index is negative.
+        """
+        _at_least("index", index, 0)
+        return draw_shapes(generator(self.seed, self.split, "shapes", index), self._studio, self.size_px)
 
     def _hopeless(self, task: str, index: int) -> SampleError:
         return SampleError(

@@ -1,48 +1,33 @@
-"""A training-only head that finds targets by their looks alone."""
+"""Where the language model should look: from what it is to judge, to what looks like it among the references."""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-__all__ = ["MatchingHead"]
+__all__ = ["matching_loss"]
+
+_LEAST = 1e-4
 
 
-class MatchingHead(nn.Module):
-    """Finds targets by their looks alone, as one attention head of the language model could: every token of the target
-    picture asks the tokens of the references whether they look like it, and is as much target as those are marked.
+def matching_loss(
+    attention: Float[Tensor, "heads queries keys"],
+    marked: Float[Tensor, " keys"],
+    truth: Float[Tensor, " queries"],
+) -> Tensor:
+    """Cross-entropy of what attention alone would say of each image token: as much target as what it looks at.
 
-    It teaches the vision tower to show what things may have in common: kind, shape, colour, known or not.
+    An image token that attends to the tokens of the references that look like it can read off whether those are
+    marked: that is how references come to matter. Left to itself, attention finds this after tens of thousands of
+    episodes; told where to look, after thousands.
+
+    Args:
+        attention: how much the target picture's tokens (queries) look at those of the references whose boxes are shown
+            (keys), 0…1; heads that look elsewhere have little say.
+        marked: how much of each key is to be segmented, 0…1.
+        truth: how much of each query is.
     """
-
-    def __init__(self, width: int, size: int = 32) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.to_looks = nn.Linear(width, size)
-        self.scale = nn.Parameter(torch.tensor(2.0))
-
-    def loss(
-        self,
-        mosaic: Float[Tensor, "keys width"],
-        target: Float[Tensor, "queries width"],
-        marked: Float[Tensor, " keys"],
-        truth: Float[Tensor, " queries"],
-        withheld: Bool[Tensor, " keys"],
-    ) -> Tensor:
-        """Cross-entropy of how much of each token of target and proxy is to be segmented.
-
-        Args:
-            mosaic: the mosaic's tokens.
-            target: the target picture's.
-            marked: how much of each of the mosaic's tokens is to be segmented, 0…1.
-            truth: how much of each of the target's.
-            withheld: which tokens show the proxy: they ask, and tell nothing.
-        """
-        looks = F.normalize(self.to_looks(self.norm(torch.cat([mosaic, target]))).float(), dim=1)
-        asking = torch.cat([withheld, torch.ones_like(truth, dtype=torch.bool)])
-        alike = looks[asking] @ looks[: len(mosaic)][~withheld].T * self.scale.exp()
-        guess = (alike.softmax(dim=1) @ marked[~withheld]).clamp(1e-4, 1 - 1e-4)
-        answer = torch.cat([marked, truth])[asking]
-        return F.binary_cross_entropy(guess, answer, weight=1 + 4 * answer)
+    looks = attention.float().sum(dim=0)
+    guess = (looks @ marked) / looks.sum(dim=1).clamp(min=_LEAST)
+    return F.binary_cross_entropy(guess.clamp(_LEAST, 1 - _LEAST), truth, weight=1 + 4 * truth)

@@ -14,20 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.training.nano.dense import CELLS_PER_SIDE
 from conceptseg.training.nano.episodes import Episode, EpisodeData
-from conceptseg.training.nano.matching import MatchingHead
+from conceptseg.training.nano.matching import matching_loss
 from conceptseg.training.nano.vision_stage import VisionData, VisionItem, VisionLearner
 
 __all__ = ["EpisodeLearner", "LessonData", "LessonLearner"]
 
 _BOX_TAGS = ("<bbox>", "<check>")
 _NAMING_WEIGHT = 0.5
+_MATCHING_LAYER = 1
+_MATCHING_HEADS = 4
+"""Heads of the language model's second layer that are told where to look; the others find out for themselves."""
 _UNALIKE = ("static_difference", "view_difference")
 """Tasks whose targets look like nothing that the references mark."""
 
@@ -47,7 +50,6 @@ class EpisodeLearner(nn.Module):
         self._reasoner = [reasoner]  # in a list, so that its parameters are not registered twice
         width = reasoner.hidden_size
         self.middle_norm = nn.LayerNorm(width)
-        self.matching = MatchingHead(width)
         self.coverage_head = nn.Linear(width, CELLS_PER_SIDE * CELLS_PER_SIDE)
         self.extent_head = nn.Linear(width, 4)
         self.box_heads = nn.ModuleList(nn.Linear(width, 4) for _ in range(2 * len(_BOX_TAGS)))
@@ -62,31 +64,15 @@ class EpisodeLearner(nn.Module):
         """Text, coverage, extent and box losses of a batch, and how right each is."""
         reasoner = self._reasoner[0]
         inputs = reasoner.encode([e.prompt for e in episodes], [e.response for e in episodes])
-        layers = self.mllm.model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
+        states = self.mllm.model(**inputs, use_cache=False, output_hidden_states=True, output_attentions=True)
+        layers = states.hidden_states
         text_loss, numbers = self._text_loss(layers[-1], inputs.input_ids, [e.response for e in episodes])
         is_image = inputs.input_ids == reasoner.processor.image_token_id
         seen_loss, seen_numbers = self._seen_loss(self.middle_norm(layers[len(layers) // 2][is_image]), episodes)
-        match_loss = self._match_loss(layers[0][is_image], episodes)
+        match_loss = _match_loss(states.attentions[_MATCHING_LAYER][:, :_MATCHING_HEADS], is_image, episodes)
         box_loss, off = self._box_loss(layers[-1], inputs.input_ids, episodes)
         numbers |= {**seen_numbers, "match": float(match_loss.detach()), "head_off": off}
-        return text_loss + seen_loss + match_loss + 4.0 * box_loss, numbers, len(episodes)
-
-    def _match_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> Tensor:
-        """How well the looks of what the references mark tell target and proxy, over the episodes where they can."""
-        cells = [
-            torch.from_numpy(_merge_cells(share)).mean(1).to(seen.device) for e in episodes for share in e.coverage
-        ]
-        tokens = seen.split([len(share) for share in cells])
-        losses, first = [], 0
-        for episode in episodes:
-            if len(episode.coverage) == 2 and episode.sample.task not in _UNALIKE:
-                withheld = (
-                    torch.from_numpy(_merge_cells(episode.withheld.astype(np.float32))).mean(1).to(seen.device) > 0.5
-                )
-                (mosaic, target), (marked, truth) = tokens[first : first + 2], cells[first : first + 2]
-                losses.append(self.matching.loss(mosaic, target, marked, truth, withheld))
-            first += len(episode.coverage)
-        return torch.stack(losses).mean() if losses else seen.float().sum() * 0
+        return text_loss + seen_loss + 2.0 * match_loss + 4.0 * box_loss, numbers, len(episodes)
 
     def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
         """What image tokens know of the target: its share of their four patches, and its box where they hold some."""
@@ -145,6 +131,25 @@ class EpisodeLearner(nn.Module):
             "words_right": float(words_right),
             "off_px": float(pixels_off),
         }
+
+
+def _match_loss(
+    attention: Float[Tensor, "batch heads tokens tokens"],
+    is_image: Bool[Tensor, "batch tokens"],
+    episodes: Sequence[Episode],
+) -> Tensor:
+    """The matching loss over the episodes whose targets look like what their references mark."""
+    losses = []
+    for row, episode in enumerate(episodes):
+        if len(episode.coverage) < 2 or episode.sample.task in _UNALIKE:
+            continue
+        places = torch.nonzero(is_image[row])[:, 0]
+        mosaic, target = (torch.from_numpy(_merge_cells(share)).mean(1).to(places.device) for share in episode.coverage)
+        shown = torch.from_numpy(_merge_cells(episode.withheld.astype(np.float32)).mean(axis=1) < 0.5)
+        keys = places[: len(mosaic)][shown]
+        looks = attention[row][:, places[len(mosaic) :]][..., keys]
+        losses.append(matching_loss(looks, mosaic[shown], target))
+    return torch.stack(losses).mean() if losses else attention.float().sum() * 0
 
 
 def _soft_numbers(count: int, blur_px: float) -> Float[Tensor, "count count"]:

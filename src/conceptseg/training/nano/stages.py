@@ -146,9 +146,9 @@ def _timed_stage(stage: str, run: _Run) -> dict[str, float] | None:
     """Train one of the stages that have a time budget; its last numbers, or None if the call's time was up first."""
     recipe, folder = run.recipe, run.folder
     model = assemble(recipe, folder).to(run.place)
-    if run.place.type == "cpu":  # torch's fused attention takes four times as long backwards in bfloat16 as it should
-        for part in (model.reasoner.mllm, model.segmenter.sam):
-            part.set_attn_implementation("eager")
+    # torch's fused attention takes four times too long backwards in bfloat16 on a CPU, and shows no weights to teach.
+    for part in (model.reasoner.mllm, model.segmenter.sam):
+        part.set_attn_implementation("eager")
     data, learner = _lesson(stage, run, model)
     if stage == "translation" and not (folder / "translation.safetensors").exists():
         imitate_regions(model, data, minutes=recipe.imitation_minutes)

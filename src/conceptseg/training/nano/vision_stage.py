@@ -16,10 +16,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from conceptseg.data.world import ConceptWorld
+from conceptseg.data.world.shapes import colours_of, shapes_of
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.training.nano.dense import CELLS_PER_SIDE, CellTargets, cell_loss, label_cells
 
 __all__ = ["VisionData", "VisionItem", "VisionLearner"]
+
+_TASK_SHARE = 0.35
+_SHAPE_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +35,13 @@ class VisionItem:
 
 
 class VisionData(Dataset[VisionItem]):
-    """Scenes, alone or four to a picture as in a mosaic, and pictures of context-dependent targets."""
+    """Scenes of objects or shapes, alone or four to a picture as in a mosaic, and of context-dependent targets."""
 
     def __init__(self, world: ConceptWorld, tasks: Sequence[str], *, seed: int, size_px: int, patches: int) -> None:
         self.world = world
         self.tasks = tuple(tasks)
-        self.classes = (*world.names, *self.tasks)
+        shapes = (f"{colour} {shape}" for colour in colours_of(world.split) for shape in shapes_of(world.split))
+        self.classes = (*world.names, *self.tasks, *shapes)
         self.seed, self.size_px, self.patches = seed, size_px, patches
 
     def __len__(self) -> int:
@@ -56,12 +61,12 @@ class VisionData(Dataset[VisionItem]):
         return VisionItem(_tile(small), CellTargets(labels, _tile(moved).astype(np.float32)))
 
     def _one(self, index: int, rng: np.random.Generator, side: int) -> VisionItem:
-        if self.tasks and rng.random() < 0.35:
+        if self.tasks and rng.random() < _TASK_SHARE:
             task = self.tasks[rng.integers(len(self.tasks))]
             sample = self.world.sample(task, index)
             target = (1 + self.classes.index(task), np.asarray(sample.mask))
             return VisionItem(np.asarray(sample.image), label_cells([target], side))
-        scene = self.world.scene(index)
+        scene = self.world.shapes(index) if rng.random() < _SHAPE_SHARE else self.world.scene(index)
         things = [(1 + self.classes.index(thing.name), thing.mask) for thing in scene.objects]
         return VisionItem(scene.image, label_cells(things, side))
 
