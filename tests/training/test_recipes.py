@@ -12,7 +12,7 @@ from conceptseg.training.config_reading import load_config
 from conceptseg.training.plan import Launch, plan_training, read_launch
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-RUNS = sorted(path for path in [*RECIPES.glob("*.yaml"), *RECIPES.glob("ablations/*.yaml")])
+RUNS = sorted(path for path in [*RECIPES.glob("*.yaml"), *RECIPES.glob("ablations/*.yaml"), RECIPES / "nano/stage_two.yaml"])
 LAUNCHES = sorted((RECIPES / "accelerate").glob("*.yaml"))
 
 
@@ -40,6 +40,7 @@ def test_a_recipe_can_be_worked_out(path, tiny_checkpoint):
     plan = plan_training(config)
     samples, steps = {
         "meta_grpo_nano": (4096, 60),
+        "stage_two": (4096, 60),
         "warmup_overfit": (64, 200 * 64 / 32),
     }.get(path.stem, (4096 - 64, 20 * 4032 / config.batch_size if config.stage == "warmup" else 2 * 4032 / 8))
     assert (plan.samples, plan.steps) == (samples, steps)
