@@ -12,7 +12,9 @@ from conceptseg.training.config_reading import load_config
 from conceptseg.training.plan import Launch, plan_training, read_launch
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-RUNS = sorted(path for path in [*RECIPES.glob("*.yaml"), *RECIPES.glob("ablations/*.yaml"), RECIPES / "nano/stage_two.yaml"])
+RUNS = sorted(
+    path for path in [*RECIPES.glob("*.yaml"), *RECIPES.glob("ablations/*.yaml"), RECIPES / "nano/stage_two.yaml"]
+)
 LAUNCHES = sorted((RECIPES / "accelerate").glob("*.yaml"))
 
 

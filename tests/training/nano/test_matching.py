@@ -27,10 +27,17 @@ def test_an_undecided_look_costs_by_hand():
 
 
 def test_a_head_that_looks_elsewhere_has_little_say():
-    """One head finds the marked key, the other spends its look on the text: only a thousandth goes to the mosaic."""
-    finds, elsewhere = [[0.9, 0.0]], [[0.0, 0.001]]
-    assert loss([finds, elsewhere], [1, 0], [1]) == pytest.approx(-5 * math.log(0.9 / 0.901), rel=1e-3)
+    """One head finds the marked key, the other looks at the text, with a ninth of that left for the wrong key."""
+    finds, elsewhere = [[0.9, 0.0]], [[0.0, 0.1]]
+    assert loss([finds, elsewhere], [1, 0], [1]) == pytest.approx(-5 * math.log(0.9), rel=1e-3)
 
 
 def test_looking_at_no_reference_at_all_is_no_target_and_no_crash():
     assert loss([[[0.0, 0.0]]], [1, 0], [0]) < 1e-3
+
+
+def test_what_is_most_wrong_has_a_gradient():
+    attention = torch.tensor([[[1e-6, 0.6], [0.6, 1e-6]]], requires_grad=True)
+    matching_loss(attention, torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])).backward()
+    assert attention.grad is not None
+    assert float(attention.grad[0, 0, 0]) < -100

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import SampleError
 from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.segmenter_stage import SegmenterData
@@ -16,13 +17,15 @@ from conceptseg.training.nano.segmenter_stage import SegmenterData
 SIDE = 64
 
 
-def write_set(root: Path, name: str, concepts: list[str], *, level: str = "CI", split: str = "train") -> None:
-    """A set in which the target is the red part of each picture."""
+def write_set(
+    root: Path, name: str, concepts: list[str], *, level: str = "CI", split: str = "train", shade: int | None = None
+) -> None:
+    """A set in which the target is the red part of each picture; sets of one shade show the same pictures."""
     folder = root / name
     folder.mkdir(parents=True)
     rows = []
     for number, concept in enumerate(concepts):
-        picture = np.full((40, 60, 3), 90, dtype=np.uint8)
+        picture = np.full((40, 60, 3), shade or 60 + sum(name.encode()) % 60, dtype=np.uint8)
         picture[10:30, 10 + number : 40 + number] = (220, 20, 20)
         Image.fromarray(picture).save(folder / f"{number}.png")
         Image.fromarray(((picture[..., 0] > 200) * 255).astype(np.uint8)).save(folder / f"{number}_mask.png")
@@ -44,6 +47,25 @@ def test_only_training_rows_are_shown(photographs: Photographs) -> None:
     shown = {photographs.sample(np.random.default_rng(seed)).concept for seed in range(60)}
     assert shown == {"cat", "big dog", "skin lesion"}
     assert photographs.names == ("big dog", "cat")
+
+
+def test_a_picture_that_a_set_holds_out_is_shown_by_none(tmp_path: Path) -> None:
+    write_set(tmp_path, "garments", ["shirt", "shoe", "shirt"], shade=90)
+    write_set(tmp_path, "people", ["person"], split="val", shade=90)
+    shown = {str(photograph.id) for photograph in everything(Photographs(tmp_path, SIDE))}
+    assert shown == {"garments/1", "garments/2"}
+
+
+def test_what_a_set_with_shared_pictures_names_is_not_taken_to_be_absent(tmp_path: Path) -> None:
+    write_set(tmp_path, "garments", ["shirt", "shoe"], shade=90)
+    write_set(tmp_path, "people", ["person", "person"], shade=90)
+    photographs = Photographs(tmp_path, SIDE)
+    for sample in everything(photographs):
+        assert photographs.absent_from(sample, ["person", "left shoe", "kettle"]) == ["kettle"]
+
+
+def everything(photographs: Photographs) -> list[ConceptSample]:
+    return [photographs.sample(np.random.default_rng(seed)) for seed in range(60)]
 
 
 def test_references_share_the_concept_and_are_other_pictures(photographs: Photographs) -> None:

@@ -19,9 +19,9 @@ RECIPES = Path(__file__).resolve().parents[3] / "recipes" / "nano"
 
 TINY = """
 tasks: [living, saliency]
-minutes: {segmenter: 0.001, vision: 0.001, reasoner: 0.001, translation: 0.001}
-batch_size: {segmenter: 2, vision: 2, reasoner: 2, translation: 2}
-learning_rate: {segmenter: 1.0e-3, vision: 1.0e-3, reasoner: 1.0e-3, translation: 1.0e-3}
+minutes: {segmenter: 0.001, boxes: 0.001, vision: 0.001, reasoner: 0.001, translation: 0.001}
+batch_size: {segmenter: 2, boxes: 2, vision: 2, reasoner: 2, translation: 2}
+learning_rate: {segmenter: 1.0e-3, boxes: 1.0e-3, vision: 1.0e-3, reasoner: 1.0e-3, translation: 1.0e-3}
 imitation_minutes: 0.001
 workers: 0
 """
@@ -32,7 +32,7 @@ def test_shipped_recipes_are_whole(name: str) -> None:
     recipe = NanoRecipe.read(RECIPES / f"{name}.yaml")
     assert recipe.meta_grpo is not None
     assert recipe.meta_grpo.exists()
-    timed = {"segmenter", "vision", "reasoner", "translation"}
+    timed = {"segmenter", "boxes", "vision", "reasoner", "translation"}
     assert timed == set(recipe.minutes) == set(recipe.batch_size) == set(recipe.learning_rate)
     assert set(recipe.gates) == {*timed, "meta_grpo"}
 

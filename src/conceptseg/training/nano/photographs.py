@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ _JITTER = 0.25
 class Photographs:
     """Endless, seeded samples from the `train` rows of several sets, each set equally often.
 
+    A picture that any set holds out is shown by none: sets cut from one source share pictures.
+
     Args:
         root: a folder of sets, each a folder with `samples.jsonl` and its `train` rows.
         size_px: side of the square pictures that come out; photographs are cropped and squeezed into it, as nano sees
@@ -39,13 +42,18 @@ class Photographs:
 
     def __init__(self, root: Path, size_px: int) -> None:
         self.size_px = size_px
-        read = [
-            [row for row in read_samples(folder, "train") if row.mask is not None] for folder in folders_of_sets(root)
+        rows_of = {folder: [*read_samples(folder)] for folder in folders_of_sets(root)}
+        print_of = {row.id: _print_of(row) for rows in rows_of.values() for row in rows}
+        held_out = {print_of[row.id] for rows in rows_of.values() for row in rows if row.split != "train"}
+        shown = [
+            [row for row in rows if row.split == "train" and row.mask is not None and print_of[row.id] not in held_out]
+            for rows in rows_of.values()
         ]
-        self._sets = [rows for rows in read if rows]
+        self._sets = [rows for rows in shown if rows]
         if not self._sets:
             raise SampleError(f"No set of photographs under {root}: expected folders with {SAMPLES_FILE}.")
         self._set_of = {row.id: number for number, rows in enumerate(self._sets) for row in rows}
+        self._said = _words_said([{print_of[row.id] for row in rows} for rows in self._sets], self._sets)
         self._alike: dict[tuple[int, str], list[ConceptSample]] = {}
         for number, rows in enumerate(self._sets):
             for row in rows:
@@ -68,9 +76,9 @@ class Photographs:
                        rule=_RULE.format(row.concept), answer=row.concept)  # fmt: skip
 
     def absent_from(self, sample: ConceptSample, names: Sequence[str]) -> list[str]:
-        """Those of `names` that can be taken not to be in a photograph: no word of them is said anywhere in its set."""
-        said = {word for row in self._sets[self._set_of[sample.id]] for word in row.concept.split()}
-        return [name for name in names if said.isdisjoint(name.split())]
+        """Those of `names` that can be taken not to be in a photograph: no word of them is said in its set, or in one
+        that shares pictures with it."""
+        return [name for name in names if self._said[self._set_of[sample.id]].isdisjoint(name.split())]
 
     def _view(
         self, row: ConceptSample, rng: np.random.Generator
@@ -92,6 +100,16 @@ class Photographs:
             small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(side, Image.Resampling.BOX)) > 0
         turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
         return _recoloured(picture, rng)[:, turned].copy(), small[:, turned].copy()
+
+
+def _print_of(row: ConceptSample) -> str:
+    return hashlib.sha256(Path(row.image).read_bytes()).hexdigest() if isinstance(row.image, (str, Path)) else row.id
+
+
+def _words_said(prints: Sequence[set[str]], sets: Sequence[Sequence[ConceptSample]]) -> list[set[str]]:
+    """For each set, the words of its concepts and of those of the sets with which it shares pictures."""
+    words = [{word for row in rows for word in row.concept.split()} for rows in sets]
+    return [set().union(*(said for theirs, said in zip(prints, words, strict=True) if theirs & own)) for own in prints]
 
 
 def folders_of_sets(root: Path) -> list[Path]:

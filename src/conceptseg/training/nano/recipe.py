@@ -13,8 +13,9 @@ from conceptseg.validation import explain_mistakes
 
 __all__ = ["STAGES", "NanoRecipe"]
 
-STAGES: tuple[str, ...] = ("segmenter", "vision", "reasoner", "translation", "meta_grpo")
-"""In order; each needs the ones before it, except that `segmenter` and `vision`, `reasoner` do not need each other."""
+STAGES: tuple[str, ...] = ("segmenter", "boxes", "vision", "reasoner", "translation", "meta_grpo")
+"""In order; each needs the ones before it, except that `segmenter`, `boxes` and `vision`, `reasoner` do not need each
+other."""
 
 
 class NanoRecipe(BaseModel):

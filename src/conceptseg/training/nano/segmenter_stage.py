@@ -21,13 +21,15 @@ from torch.utils.data import Dataset
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld, Scene, vocabulary_texts
+from conceptseg.data.world.shapes import colours_of, shapes_of
 from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
+from conceptseg.protocol import format_box
 from conceptseg.training.losses import segmentation_loss, shrink_truth
 from conceptseg.training.nano.dense import UNKNOWN, CellTargets, batch_iou, cell_loss, label_cells
 from conceptseg.training.nano.photographs import Photographs
 
-__all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner"]
+__all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner", "rough_box"]
 
 PROMPTS_PER_IMAGE = 3
 _SCENE_SHARE = 0.5
@@ -80,7 +82,7 @@ class SegmenterData(Dataset[SegmenterItem]):
         self.photographs = photographs
         self.photograph_share = photograph_share if photographs else 0.0
         self.names = tuple(dict.fromkeys((*self.world.names, *(photographs.names if photographs else ()))))
-        self.words = sorted({word for text in vocabulary_texts() for word in text.split() if word.isalpha()})
+        self.words = _words(self.world.split)
         self.side = size_px // patch_px
         self.seed = seed
 
@@ -140,6 +142,15 @@ class SegmenterData(Dataset[SegmenterItem]):
         return [name for name in self.world.names if name not in present]
 
 
+def _words(split: str) -> list[str]:
+    """Every word that is said anywhere, but for those of names, colours and shapes that the split does not show."""
+    unseen = {*ConceptWorld.names_of("unseen_test"), *colours_of("unseen_test"), *shapes_of("unseen_test")}
+    shown = {*ConceptWorld.names_of(split), *colours_of(split), *shapes_of(split)}
+    hidden, known = ({word for name in names for word in name.split()} for names in (unseen, shown))
+    said = {word for text in vocabulary_texts() for word in text.split() if word.isalpha()}
+    return sorted(said - (hidden - known))
+
+
 def _said_of(sample: ConceptSample, other: str, rng: np.random.Generator) -> str:
     """The answer, or what an MLLM that errs would say in its place: where a name is not in its region, the region
     decides."""
@@ -153,17 +164,19 @@ def _any_name(scene: Scene, names: Sequence[str], rng: np.random.Generator) -> _
     return name, scene.mask_of(name)
 
 
-def _region(mask: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> str:
-    """The mask's box as text, off by as much as an MLLM's boxes are: mostly a little, sometimes a lot."""
+def rough_box(mask: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> BoxXYXY:
+    """The mask's box, off by as much as an MLLM's boxes are: mostly a little, sometimes a lot."""
     box = box_from_mask(mask) or (0.0, 0.0, 1.0, 1.0)
     spread = rng.choice([0.03, 0.08, 0.16])
     size = np.array([box[2] - box[0], box[3] - box[1]] * 2)
     moved = np.clip(np.array(box) + rng.normal(0, spread, 4) * size, 0, mask.shape[0])
-    return _box_text(tuple(np.sort(moved.reshape(2, 2), axis=0).ravel()))
+    x1, y1, x2, y2 = np.sort(moved.reshape(2, 2), axis=0).ravel().tolist()
+    return (x1, y1, x2, y2)
 
 
-def _box_text(box_xyxy: BoxXYXY) -> str:
-    return "[" + ", ".join(str(round(value)) for value in box_xyxy) + "]"
+def _region(mask: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> str:
+    """A rough box as text, in the words of the protocol."""
+    return format_box(rough_box(mask, rng))
 
 
 def _item(image: UInt8[np.ndarray, "h w 3"], asked: Sequence[_Question], cells: CellTargets) -> SegmenterItem:

@@ -21,6 +21,7 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.loading import pick_device
 from conceptseg.training.config_reading import load_config
 from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
+from conceptseg.training.nano.box_stage import BoxData, BoxLearner
 from conceptseg.training.nano.episodes import EpisodeData
 from conceptseg.training.nano.imitation import imitate_regions
 from conceptseg.training.nano.loop import StageConfig, endless_batches, run_stage
@@ -133,7 +134,7 @@ def _parts(model: ConceptSegModel, folder: Path) -> list[tuple[Path, Any]]:
 
 def _keep(stage: str, model: ConceptSegModel, folder: Path) -> None:
     """Keep what a timed stage has trained where `assemble` finds it."""
-    kept = "reasoner" if stage == "vision" else stage
+    kept = {"boxes": "segmenter", "vision": "reasoner"}.get(stage, stage)
     for path, part in _parts(model, folder):
         if path.stem == f"{kept}_weights":
             with replacing(path) as fresh:
@@ -166,11 +167,13 @@ def _lesson(stage: str, run: _Run, model: ConceptSegModel) -> tuple[Any, Any]:
     """A stage's data and its learner."""
     recipe, seed = run.recipe, run.recipe.seed
     share = recipe.photograph_share.get(stage, 0.0)
-    if stage == "segmenter":
-        model.segmenter.train()
+    if stage in ("segmenter", "boxes"):
         tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
         pictures = SegmenterData(tasks, seed=seed, size_px=FRAME_PX, patch_px=PATCH_PX,
                                  photographs=run.real, photograph_share=share)  # fmt: skip
+        if stage == "boxes":
+            return BoxData(pictures), BoxLearner(model.segmenter)
+        model.segmenter.train()
         _write_names(pictures.names, run.folder)
         return pictures, SegmenterLearner(model.segmenter, pictures.names)
     alone = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX, references=0)
