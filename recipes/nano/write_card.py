@@ -7,18 +7,20 @@ for route in direct reason auto; do
 done
 python recipes/nano/write_card.py runs/card/* --checkpoint runs/nano/checkpoint --trained … --data … --steps …
 
-Runs over `world:` fill the table by task, all others the table by set.
+Runs over `world:` fill the table by task, all others the table by set. All must be of the checkpoint, told by digest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from conceptseg.errors import ConceptSegError
+from conceptseg.evaluation.provenance import describe_checkpoint, require_one_checkpoint
 from conceptseg.evaluation.report.overview import summarise
 from conceptseg.evaluation.runs import Run, load_run
 from conceptseg.models.config import ConceptSegConfig
@@ -35,6 +37,12 @@ _COLUMNS = {
     "check_iou": "check IoU",
 }
 """Column of the card → of the overview."""
+
+_OF_REASONING = ("valid", "rule_right", "answer_right", "box_iou", "check_iou")
+"""Columns that only reasoned questions have a number for."""
+
+_FEWEST = 20
+"""Reasoned questions below which those columns stay empty."""
 
 _SPLITS = ("seen_test", "unseen_test")
 
@@ -61,7 +69,8 @@ unseen_test: others.
 how many it gives to SAM 3 alone). iou is the target's, miou the mean of target's and background's, miou_error its
 standard error; valid is the share of responses in the protocol's strict form; rule and answer count as right when they
 equal the truth word for word; box_iou compares the response's box with the target's, check_iou its check with the
-withheld reference's.
+withheld reference's. These five are means over the questions that were reasoned about (reasoned: how many), with a dash
+where those are fewer than {fewest}.
 
 {photographs}
 
@@ -107,22 +116,50 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="what it was trained on, in a sentence")
     parser.add_argument("--steps", nargs="+", required=True, help="one line a stage")
     options = parser.parse_args()
-    runs, config = [load_run(folder) for folder in options.runs], ConceptSegConfig.read(options.checkpoint)
+    try:
+        runs = [load_run(folder) for folder in options.runs]
+        write_card(runs, options.checkpoint, options.trained, options.data, options.steps)
+    except ConceptSegError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def write_card(runs: Sequence[Run], checkpoint: Path, trained: Sequence[str], data: str, steps: Sequence[str]) -> None:
+    """Write `README.md` and `scores.json` into a checkpoint's folder.
+
+    Args:
+        runs: of this checkpoint; those over `world:` make the first table, the others the second.
+        checkpoint: the folder.
+        trained: tasks it was trained on.
+        data: what it was trained on, in a sentence.
+        steps: one line a stage of its training.
+
+    Raises:
+        CheckpointError: the folder holds no checkpoint.
+        InputError: a run is of another checkpoint.
+    """
+    require_one_checkpoint(_digests(checkpoint, runs))
+    config = ConceptSegConfig.read(checkpoint)
     world = [run for run in runs if run.config.data[0].startswith("world:")]
-    real = [run for run in runs if run not in world]
-    tasks, sets = _by_task(world, options.trained), _by_set(real)
+    tasks, sets = _by_task(world, trained), _by_set([run for run in runs if run not in world])
     card = _CARD.format(
-        table=_table(("task", "level", "trained", "split", "route", "n", "share"), tasks),
+        table=_table(("task", "level", "trained", "split", "route", "n", "share", "reasoned"), tasks),
+        fewest=_FEWEST,
         photographs=_photographs(sets),
         runs="\n".join(f"- {run.note}" for run in runs),
-        data=options.data,
-        steps="\n".join(f"- {line}" for line in options.steps),
+        data=data,
+        steps="\n".join(f"- {line}" for line in steps),
         names=len(config.vocabulary),
-        tasks=", ".join(options.trained),
+        tasks=", ".join(trained),
     )
-    (options.checkpoint / "README.md").write_text(card, encoding="utf-8")
+    (checkpoint / "README.md").write_text(card, encoding="utf-8")
     scores = {"runs": [run.note for run in runs], "table": tasks, "photographs": sets}
-    (options.checkpoint / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    (checkpoint / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+
+
+def _digests(checkpoint: Path, runs: Sequence[Run]) -> dict[str, Mapping[str, str]]:
+    """By name: the checkpoint's as it is now, and the runs' as they were made."""
+    now = {f"--checkpoint {checkpoint}": describe_checkpoint(str(checkpoint))["sha256"]}
+    return now | {str(run.folder): run.checkpoint.get("sha256", {}) for run in runs}
 
 
 def _by_task(runs: Sequence[Run], trained: Sequence[str]) -> list[dict[str, Any]]:
@@ -149,11 +186,14 @@ def _by_set(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _scores(run: Run, rows: Sequence[Any]) -> dict[str, Any]:
-    found = summarise(rows)
+    found: Mapping[str, Any] = summarise(rows)
     route = run.config.route if run.config.method == "conceptseg" else run.config.method
     share = None if run.config.route != "auto" or found["direct"] is None else found["direct"] / 100
+    reasoned = sum(row.get("response") is not None for row in rows)
     scores = {key: None if found[name] is None else found[name] / 100 for key, name in _COLUMNS.items()}
-    return {"route": route, "n": len(rows), "share": share} | scores
+    if reasoned < _FEWEST:
+        scores |= dict.fromkeys(_OF_REASONING)
+    return {"route": route, "n": len(rows), "share": share, "reasoned": reasoned} | scores
 
 
 def _photographs(rows: Sequence[dict[str, Any]]) -> str:

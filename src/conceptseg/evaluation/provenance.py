@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import conceptseg
+from conceptseg.errors import InputError
 from conceptseg.models.checkpoints import open_checkpoint
 
-__all__ = ["describe_checkpoint", "describe_software"]
+__all__ = ["describe_checkpoint", "describe_software", "require_one_checkpoint"]
 
 _PACKAGES = ("torch", "transformers", "numpy", "pillow", "scipy", "safetensors")
 _PIECE = 1 << 20
 _HASHED = frozenset({".safetensors", ".json", ".txt", ".jinja", ".model"})
+_TOLD_OF_IT = frozenset({"README.md", "scores.json"})
+"""Written from runs of the checkpoint: were they hashed, writing them would make another checkpoint of it."""
 
 
 def describe_software() -> dict[str, Any]:
@@ -32,7 +35,9 @@ def describe_software() -> dict[str, Any]:
 
 
 def describe_checkpoint(model: str, sam: str | None = None) -> dict[str, Any]:
-    """A checkpoint's name, number of concept tokens, and one digest a part over the content of all its files.
+    """A checkpoint's name, number of concept tokens, and one digest a part over the content of its files.
+
+    Its card and scores do not count: they are written after it was measured.
 
     Args:
         model: as for `conceptseg.models.checkpoints.open_checkpoint`.
@@ -52,8 +57,27 @@ def describe_checkpoint(model: str, sam: str | None = None) -> dict[str, Any]:
     }
 
 
+def require_one_checkpoint(digests: Mapping[str, Mapping[str, str]]) -> None:
+    """Make sure that numbers which are to stand side by side come from one checkpoint.
+
+    Args:
+        digests: by the name of what they belong to, e.g. a run: digests by part, as of `describe_checkpoint`.
+
+    Raises:
+        InputError: they differ; every name is told with the first letters of its digests.
+    """
+    if len({tuple(sorted(parts.items())) for parts in digests.values()}) > 1:
+        told = (f"{name} ({_in_short(parts)})" for name, parts in digests.items())
+        raise InputError(f"These are not of one checkpoint, their digests differ: {'; '.join(told)}.")
+
+
+def _in_short(digests: Mapping[str, str]) -> str:
+    return ", ".join(f"{part} {digest[:6]}" for part, digest in sorted(digests.items())) or "unknown"
+
+
 def _files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _HASHED)
+    files = (path for path in folder.iterdir() if path.suffix in _HASHED and path.name not in _TOLD_OF_IT)
+    return sorted(path for path in files if path.is_file())
 
 
 def _digest(files: Iterable[Path]) -> str:
