@@ -34,7 +34,7 @@ def test_tasks_weigh_alike_and_differences_are_paired() -> None:
     assert found.second == pytest.approx((0.6 + 0.5) / 2)
     assert found.difference == pytest.approx(0.15)
     assert found.standard_error == pytest.approx(math.sqrt(0.02 / 2 + 0.01 / 3) / 2)
-    assert found.questions == 5
+    assert (found.questions, found.differing) == (5, 4)
 
 
 def test_only_common_questions_of_the_chosen_tasks_count() -> None:
@@ -56,7 +56,38 @@ def test_only_common_questions_of_the_chosen_tasks_count() -> None:
     ],
 )
 def test_two_standard_errors_decide(difference: float, margin: float, verdict: Verdict) -> None:
-    assert Comparison(0.5, 0.5 - difference, difference, 0.01, 100).verdict(margin) is verdict
+    assert Comparison(0.5, 0.5 - difference, difference, 0.01, 100, 9).verdict(margin) is verdict
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (0.009, Verdict.HOLDS),  # 0.009 + 2 · 0.01 = 0.029 < 0.03
+        (-0.009, Verdict.HOLDS),
+        (0.011, Verdict.OPEN),  # 0.031
+        (-0.049, Verdict.OPEN),  # 0.049 - 0.02 = 0.029
+        (0.051, Verdict.FAILS),  # 0.031 > 0.03: much better is not equivalent either
+        (-0.051, Verdict.FAILS),
+    ],
+)
+def test_equivalence_has_two_sides(difference: float, verdict: Verdict) -> None:
+    assert Comparison(0.5, 0.5 - difference, difference, 0.01, 100, 9).verdict_within(0.03) is verdict
+
+
+def test_equivalence_needs_room() -> None:
+    with pytest.raises(InputError, match=r"a margin above 0, got -0\.01"):
+        Comparison(0.5, 0.5, 0.0, 0.01, 100, 9).verdict_within(-0.01)
+
+
+def test_runs_that_no_question_tells_apart_prove_nothing() -> None:
+    ours = run({"living": [0.9, 0.7], "saliency": [0.5, 0.6]})
+    assert compare_runs(ours, ours).verdict(-0.01) is Verdict.SAME
+    assert compare_runs(ours, ours).verdict_within(0.01) is Verdict.SAME
+    # constant differences that cancel out between tasks have no spread and no sum, and are differences all the same
+    theirs = run({"living": [0.8, 0.6], "saliency": [0.6, 0.7]})
+    found = compare_runs(ours, theirs)
+    assert (found.difference, found.standard_error) == pytest.approx((0.0, 0.0), abs=1e-12)
+    assert found.differing == 4 and found.verdict(-0.01) is Verdict.HOLDS
 
 
 def test_nothing_in_common_is_told() -> None:
@@ -70,7 +101,10 @@ def test_the_shipped_plan_compares_runs_it_has_by_recipes_that_exist() -> None:
     plan = yaml.safe_load((RECIPES / "claims" / "claims.yaml").read_text(encoding="utf-8"))
     named = {name for claim in plan["claims"] for name in (claim["first"], claim["second"])}
     assert named == set(plan["runs"])
-    assert {claim.get("level") for claim in plan["claims"]} <= {None, "CI", "CD", "CR"}
+    assert {level for claim in plan["claims"] for level in claim.get("levels", [])} <= {"CI", "CD", "CR"}
+    for claim in plan["claims"]:
+        assert claim.keys() <= {"table", "says", "first", "second", "levels", "margin", "within"}
+        assert claim.get("margin", 0) <= 0 < claim.get("within", 1) and not {"margin", "within"} <= claim.keys()
     for claim in plan["untested"]:
         patterns = [word.removeprefix("recipes/").rstrip(",") for word in claim["needs"].split() if ".yaml" in word]
         assert patterns

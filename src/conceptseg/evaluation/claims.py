@@ -19,11 +19,13 @@ _DECISIVE = 2.0
 
 
 class Verdict(str, Enum):
-    """What a comparison says of the claim that the first run is better."""
+    """What a comparison says of a claim."""
 
     HOLDS = "holds"
     FAILS = "does not hold"
     OPEN = "not decided"
+    SAME = "same answers"
+    """No question tells the runs apart: nothing was put to the test, whatever the claim."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,31 @@ class Comparison:
     standard_error: float
     """Of the difference, from its spread over the questions of each task."""
     questions: int
+    differing: int
+    """Questions on which the runs score differently."""
 
     def verdict(self, margin: float = 0.0) -> Verdict:
         """Whether the first run is better by more than `margin`: two standard errors decide, either way."""
-        beyond = self.difference - margin
-        if abs(beyond) <= _DECISIVE * self.standard_error:
+        return self._decided(self.difference - margin)
+
+    def verdict_within(self, margin: float) -> Verdict:
+        """Whether the runs are equivalent, neither better by `margin` or more; two standard errors decide.
+
+        It holds when |difference| + 2 standard errors < margin, and does not when |difference| - 2 of them > margin.
+
+        Raises:
+            InputError: the margin is not above zero.
+        """
+        if margin <= 0:
+            raise InputError(f"Equivalence needs a margin above 0, got {margin}.")
+        return self._decided(margin - abs(self.difference))
+
+    def _decided(self, room: float) -> Verdict:
+        if self.differing == 0:
+            return Verdict.SAME
+        if abs(room) <= _DECISIVE * self.standard_error:
             return Verdict.OPEN
-        return Verdict.HOLDS if beyond > 0 else Verdict.FAILS
+        return Verdict.HOLDS if room > 0 else Verdict.FAILS
 
 
 def compare_runs(first: Run, second: Run, measure: str = "miou", tasks: Iterable[str] | None = None) -> Comparison:
@@ -73,6 +93,7 @@ def compare_runs(first: Run, second: Run, measure: str = "miou", tasks: Iterable
         difference=mean(a - b for a, b in means),
         standard_error=math.sqrt(sum(errors)) / len(errors),
         questions=sum(map(len, pairs.values())),
+        differing=sum(a != b for values in pairs.values() for a, b in values),
     )
 
 
