@@ -7,13 +7,13 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -21,7 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 from conceptseg.errors import TrainingError
 from conceptseg.files import replacing
 
-__all__ = ["StageConfig", "endless_batches", "run_stage"]
+__all__ = ["StageConfig", "endless_batches", "is_done", "read_log", "run_stage", "steps_taken"]
+
+LossOf: TypeAlias = Callable[[Any], tuple[Tensor, dict[str, float], int]]
+"""A batch → its loss, numbers to log (each only where there was something to measure), and its count of samples."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,27 +43,50 @@ class StageConfig:
     save_every_s: float = 120.0
     log_every_steps: int = 50
 
+    def state_in(self, folder: Path) -> Path:
+        """The file of its weights, optimizer and progress."""
+        return folder / f"{self.name}.safetensors"
+
 
 @dataclass
 class _Progress:
     step: int = 0
     seconds: float = 0.0
     samples: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    summed: int = 0
 
     def share(self, minutes: float) -> float:
         return min(1.0, self.seconds / (60 * minutes))
+
+
+def is_done(config: StageConfig, folder: Path) -> bool:
+    """Whether a stage's state says that its time budget is spent; reads no weights.
+
+    Raises:
+        TrainingError: the state cannot be read.
+    """
+    progress = _read_progress(config.state_in(folder))
+    return progress is not None and progress.share(config.minutes) >= 1
+
+
+def steps_taken(state: Path) -> int:
+    """How many updates a stage's state has seen; 0 without a state.
+
+    Raises:
+        TrainingError: the state cannot be read.
+    """
+    progress = _read_progress(state)
+    return progress.step if progress else 0
 
 
 def run_stage(
     config: StageConfig,
     module: nn.Module,
     batches: Callable[[int], Iterable[Any]],
-    loss_of: Callable[[Any], tuple[Tensor, dict[str, float], int]],
+    loss_of: LossOf,
     folder: Path,
     *,
     until_s: float = math.inf,
+    prepare: Callable[[], object] = lambda: None,
     finished: Callable[[], None] = lambda: None,
 ) -> bool:
     """Train `module` until its time budget is spent, or until the clock `time.monotonic()` reads `until_s`.
@@ -70,46 +96,32 @@ def run_stage(
         module: what is trained; parameters with `requires_grad=False` stay as they are.
         batches: `batches(step)` yields batches from that step on, the same ones whenever it is asked.
         loss_of: a batch's loss, numbers to log, and how many samples it held.
-        folder: where `<name>.safetensors` (weights and optimizer), `<name>.json` and `<name>.csv` are kept.
+        folder: where `<name>.safetensors` (weights and optimizer) and `<name>.csv` are kept.
         until_s: when to stop and save although there is budget left.
+        prepare: called where there is no state yet; what it does to `module` is saved before the first update, unless
+            `until_s` passed meanwhile.
         finished: called when the budget is spent, before the state is marked done.
 
     Returns:
         Whether the stage is done.
 
     Raises:
-        TrainingError: the loss is not a number.
+        TrainingError: the loss is not a number, or the state cannot be read or is another module's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = _optimizer(config, module)
-    progress = _restore(config, module, optimizer, folder)
-    if progress.share(config.minutes) >= 1:
+    if is_done(config, folder):
         return True  # its weights are kept already, and later stages may have built on them
-    last_saved = last = time.monotonic()
-    device_type = next(module.parameters()).device.type
-    stream: Iterator[Any] = iter(batches(progress.step))
-    while progress.share(config.minutes) < 1 and last < until_s:
-        batch = next(stream)
-        _set_rate(config, optimizer, progress)
-        with torch.autocast(device_type, torch.bfloat16):
-            loss, numbers, count = loss_of(batch)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"Stage {config.name}, step {progress.step}: the loss is {loss.item()}: {numbers}.")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], config.max_grad_norm)
-        optimizer.step()
-        now = time.monotonic()
-        progress.step, progress.samples = progress.step + 1, progress.samples + count
-        progress.seconds, last = progress.seconds + now - last, now
-        _log_numbers(config, progress, {"loss": float(loss.detach()), **numbers}, folder)
-        if now - last_saved > config.save_every_s:
-            _save(config, module, optimizer, progress, folder)
-            last_saved = now
-    done = progress.share(config.minutes) >= 1
+    training = _Training(config, module, _optimizer(config, module), folder)
+    if not training.restore():
+        prepare()
+        if time.monotonic() >= until_s:
+            return False  # a preparation that may have been cut short is not gone on from
+        training.save()
+    training.train(iter(batches(training.progress.step)), loss_of, until_s)
+    done = training.progress.share(config.minutes) >= 1
     if done:
         finished()
-    _save(config, module, optimizer, progress, folder)
+    training.save()
     return done
 
 
@@ -123,6 +135,123 @@ def endless_batches(data: Dataset[Any], batch_size: int, workers: int) -> Callab
     return from_step
 
 
+def read_log(path: Path) -> list[dict[str, float]]:
+    """What a stage has logged, one dictionary a line; a line that a kill cut short is left out."""
+    return [{key: float(value) for key, value in row.items()} for row in _read_rows(path)]
+
+
+@dataclass(eq=False)
+class _Training:
+    """A stage that is under way."""
+
+    config: StageConfig
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    folder: Path
+    progress: _Progress = field(default_factory=_Progress)
+    recent: dict[str, list[float]] = field(default_factory=dict)
+    """What was measured since the last line of the log."""
+    rows: list[dict[str, str]] = field(default_factory=list)
+    """The log."""
+
+    def train(self, stream: Iterator[Any], loss_of: LossOf, until_s: float) -> None:
+        """Update by update until the budget is spent or the clock reads `until_s`; saves now and then."""
+        config, progress = self.config, self.progress
+        last_saved = last = time.monotonic()
+        while progress.share(config.minutes) < 1 and last < until_s:
+            numbers, count = self._update(next(stream), loss_of)
+            now = time.monotonic()
+            progress.step, progress.samples = progress.step + 1, progress.samples + count
+            progress.seconds, last = progress.seconds + now - last, now
+            self._log_numbers(numbers)
+            if now - last_saved > config.save_every_s:
+                self.save()
+                last_saved = now
+
+    def _update(self, batch: Any, loss_of: LossOf) -> tuple[dict[str, float], int]:
+        self._set_rate()
+        with torch.autocast(next(self.module.parameters()).device.type, torch.bfloat16):
+            loss, numbers, count = loss_of(batch)
+        if not torch.isfinite(loss):
+            where = f"Stage {self.config.name}, step {self.progress.step}"
+            raise TrainingError(f"{where}: the loss is {loss.item()}: {numbers}.")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        taught = [p for p in self.module.parameters() if p.grad is not None]
+        nn.utils.clip_grad_norm_(taught, self.config.max_grad_norm)
+        self.optimizer.step()
+        return {"loss": float(loss.detach()), **numbers}, count
+
+    def _set_rate(self) -> None:
+        config = self.config
+        warm = min(1.0, (self.progress.step + 1) / config.warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * self.progress.share(config.minutes)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * warm * (0.02 + 0.98 * cosine)
+
+    def _log_numbers(self, numbers: dict[str, float]) -> None:
+        for key, value in numbers.items():
+            self.recent.setdefault(key, []).append(value)
+        progress = self.progress
+        if progress.step % self.config.log_every_steps:
+            return
+        row = {"step": progress.step, "samples": progress.samples, "minutes": round(progress.seconds / 60, 3)}
+        row |= {key: round(sum(values) / len(values), 5) for key, values in self.recent.items()}
+        self.recent.clear()
+        self._write({key: str(value) for key, value in row.items()})
+        _log.info("%s %s", self.config.name, "  ".join(f"{key} {value}" for key, value in row.items()))
+
+    def _write(self, row: dict[str, str]) -> None:
+        path = self.folder / f"{self.config.name}.csv"
+        names = _names_of(self.rows)
+        self.rows.append(row)
+        if not names or not {*row} <= {*names}:
+            _write_rows(path, self.rows)  # anew, with a header that fits all of it
+            return
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, fieldnames=names).writerow(row)
+
+    def save(self) -> None:
+        """Write weights, optimizer and progress as one file."""
+        tensors = {f"model.{key}": value.contiguous().clone() for key, value in self.module.state_dict().items()}
+        name_of = {parameter: name for name, parameter in self.module.named_parameters()}
+        names = [name_of[parameter] for group in self.optimizer.param_groups for parameter in group["params"]]
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{slot}.{names[index]}": value.clone() for slot, value in slots.items()}
+        note = {"step": self.progress.step, "seconds": self.progress.seconds, "samples": self.progress.samples}
+        with replacing(self.config.state_in(self.folder)) as fresh:
+            save_file(tensors, fresh, metadata={"progress": json.dumps(note)})
+
+    def restore(self) -> bool:
+        """Take up the state and the log where the last save was; False, and an empty log, where there is none."""
+        path = self.config.state_in(self.folder)
+        self.progress = _read_progress(path) or _Progress()
+        log = self.folder / f"{self.config.name}.csv"
+        # What was logged after the last save is trained, and logged, once more.
+        self.rows = [row for row in _read_rows(log) if float(row["step"]) <= self.progress.step]
+        if log.exists():
+            _write_rows(log, self.rows)
+        if not path.exists():
+            return False
+        try:
+            self._load(load_file(path))
+        except (RuntimeError, KeyError, SafetensorError) as error:
+            raise _no_state(path, error) from error
+        _log.info("Stage %s resumes at step %d after %.1f minutes.", self.config.name, self.progress.step,
+                  self.progress.seconds / 60)  # fmt: skip
+        return True
+
+    def _load(self, tensors: dict[str, Tensor]) -> None:
+        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        self.module.load_state_dict(weights)
+        parameters = dict(self.module.named_parameters())
+        for key, value in tensors.items():
+            if key.startswith("adam."):
+                _, slot, name = key.split(".", 2)
+                parameter = parameters[name]
+                self.optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)
+
+
 def _optimizer(config: StageConfig, module: nn.Module) -> torch.optim.AdamW:
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
@@ -132,60 +261,49 @@ def _optimizer(config: StageConfig, module: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
 
 
-def _set_rate(config: StageConfig, optimizer: torch.optim.Optimizer, progress: _Progress) -> None:
-    warm = min(1.0, (progress.step + 1) / config.warmup_steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * progress.share(config.minutes)))
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * warm * (0.02 + 0.98 * cosine)
+def _read_progress(state: Path) -> _Progress | None:
+    if not state.exists():
+        return None
+    try:
+        with safe_open(state, "pt") as file:
+            note = json.loads((file.metadata() or {})["progress"])
+        return _Progress(note["step"], note["seconds"], note["samples"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _no_state(state, error) from error
 
 
-def _log_numbers(config: StageConfig, progress: _Progress, numbers: dict[str, float], folder: Path) -> None:
-    progress.summed += 1
-    for key, value in numbers.items():
-        progress.sums[key] = progress.sums.get(key, 0.0) + value
-    if progress.step % config.log_every_steps:
-        return
-    row = {"step": progress.step, "samples": progress.samples, "minutes": round(progress.seconds / 60, 3)}
-    row |= {key: round(total / progress.summed, 5) for key, total in progress.sums.items()}
-    progress.sums.clear()
-    progress.summed = 0
-    path = folder / f"{config.name}.csv"
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-    _log.info("%s %s", config.name, "  ".join(f"{key} {value}" for key, value in row.items()))
+def _no_state(path: Path, error: Exception) -> TrainingError:
+    reason = str(error).partition("\n")[0]
+    return TrainingError(
+        f"{path} is damaged, or the state of another version of this stage ({reason}). Delete it to begin the stage "
+        "anew."
+    )
 
 
-def _save(
-    config: StageConfig, module: nn.Module, optimizer: torch.optim.Optimizer, progress: _Progress, folder: Path
-) -> None:
-    tensors = {f"model.{key}": value.contiguous().clone() for key, value in module.state_dict().items()}
-    name_of = {parameter: name for name, parameter in module.named_parameters()}
-    names = [name_of[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{slot}.{names[index]}": value.clone() for slot, value in slots.items()}
-    path = folder / f"{config.name}.safetensors"
-    note = {"step": progress.step, "seconds": progress.seconds, "samples": progress.samples}
-    with replacing(path) as fresh:
-        save_file(tensors, fresh, metadata={"progress": json.dumps(note)})
-
-
-def _restore(config: StageConfig, module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> _Progress:
-    path = folder / f"{config.name}.safetensors"
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """The lines of a log that are whole: as many numbers as the header has names. What was not measured is left out."""
     if not path.exists():
-        return _Progress()
-    tensors = load_file(path)
-    module.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    parameters = dict(module.named_parameters())
-    for key, value in tensors.items():
-        if key.startswith("adam."):
-            _, slot, name = key.split(".", 2)
-            parameter = parameters[name]
-            optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)
-    with safe_open(path, "pt") as file:
-        note = json.loads(file.metadata()["progress"])
-    _log.info("Stage %s resumes at step %d after %.1f minutes.", config.name, note["step"], note["seconds"] / 60)
-    return _Progress(note["step"], note["seconds"], note["samples"])
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = list(csv.DictReader(file))
+    whole = (line for line in lines if None not in line and all(map(_is_number_or_empty, line.values())))
+    return [{key: value for key, value in line.items() if value} for line in whole if line.get("step")]
+
+
+def _is_number_or_empty(cell: str | None) -> bool:
+    try:
+        float(cell or 0)
+    except ValueError:
+        return False
+    return cell is not None
+
+
+def _names_of(rows: Sequence[dict[str, str]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    with replacing(path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=_names_of(rows))
+        writer.writeheader()
+        writer.writerows(rows)
