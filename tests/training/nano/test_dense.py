@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
-from conceptseg.training.nano.dense import UNKNOWN, cell_loss, coverage, label_cells
+from conceptseg.training.nano.dense import UNKNOWN, cell_loss, coverage, label_cells, merge_cells
 
 
 def test_coverage_is_the_share_of_each_cell():
@@ -37,8 +38,20 @@ def test_cell_loss_ignores_unknown_cells_and_boxes_of_nothing():
     assert numbers["cell_box_off"] == 0.0
 
 
-def test_cell_loss_of_a_picture_with_nothing_is_finite():
-    labels, boxes = torch.zeros(4, dtype=torch.long), torch.zeros(4, 4)
-    loss, _ = cell_loss(torch.zeros(4, 3, requires_grad=True), torch.zeros(4, 4, requires_grad=True), labels, boxes)
+@pytest.mark.parametrize("label", [0, UNKNOWN])
+def test_cell_loss_where_nothing_is_held_is_finite_and_counts_nothing(label):
+    labels, boxes = torch.full((4,), label), torch.zeros(4, 4)
+    scores, places = torch.ones(4, 3, requires_grad=True), torch.ones(4, 4, requires_grad=True)
+    loss, numbers = cell_loss(scores, places, labels, boxes)
     loss.backward()
     assert torch.isfinite(loss)
+    assert torch.isfinite(scores.grad).all()
+    assert (places.grad == 0).all()
+    assert (loss.item() == 0) == (label == UNKNOWN)
+    assert set(numbers) == (set() if label == UNKNOWN else {"cell_loss"})
+
+
+def test_merged_cells_are_each_tokens_own_patches():
+    grid = np.arange(16).reshape(4, 4)
+    assert merge_cells(grid).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    assert merge_cells(np.stack([grid, -grid], axis=-1))[1, 2].tolist() == [6, -6]

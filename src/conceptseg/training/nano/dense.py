@@ -13,13 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from PIL import Image
 from torch import Tensor
 
 from conceptseg.geometry import box_from_mask
 
-__all__ = ["CELLS_PER_SIDE", "UNKNOWN", "CellTargets", "batch_iou", "cell_loss", "coverage", "label_cells"]
+__all__ = [
+    "CELLS_PER_SIDE",
+    "UNKNOWN",
+    "CellTargets",
+    "batch_iou",
+    "cell_loss",
+    "coverage",
+    "label_cells",
+    "merge_cells",
+]
 
 CELLS_PER_SIDE = 2
 """A merged token of the MLLM covers 2×2 patches; what it shows is taught for each."""
@@ -82,13 +91,29 @@ def cell_loss(
     labels: Int[Tensor, " cells"],
     boxes: Float[Tensor, "cells 4"],
 ) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of what cells show (class 0 = nothing), with how right they are."""
-    held = labels > 0
+    """Cross-entropy of what cells show (class 0 = nothing) and the boxes of what they hold, with how right both are.
+
+    Returns:
+        The loss, 0 where every cell is `UNKNOWN`, and numbers to log; none of what no cell could show.
+    """
+    held, known = labels > 0, labels != UNKNOWN
     weight = torch.ones(scores.shape[1], device=scores.device)
     weight[0] = _NOTHING_WEIGHT
-    class_loss = F.cross_entropy(scores.float(), labels, weight=weight, ignore_index=UNKNOWN)
+    # An average over nothing is no number; a sum of nothing is 0, and has a gradient.
+    nothing = scores.float().sum() * 0 + places.float().sum() * 0
+    class_loss = F.cross_entropy(scores.float()[known], labels[known], weight=weight) if known.any() else nothing
+    numbers = {"cell_loss": float(class_loss.detach())} if known.any() else {}
+    if not held.any():
+        return class_loss + nothing, numbers
     off = places.float()[held] - boxes[held]
-    box_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if held.any() else places.float().sum() * 0
-    right = (scores.argmax(dim=1) == labels)[held].float().mean()
-    numbers = {"cell_loss": float(class_loss.detach()), "cells_right": float(right)}
-    return class_loss + _BOX_WEIGHT * box_loss, numbers | {"cell_box_off": float(off.detach().abs().mean())}
+    box_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05)
+    numbers["cells_right"] = float((scores.argmax(dim=1) == labels)[held].float().mean())
+    numbers["cell_box_off"] = float(off.detach().abs().mean())
+    return class_loss + _BOX_WEIGHT * box_loss, numbers
+
+
+def merge_cells(grid: Shaped[np.ndarray, "patches patches *rest"]) -> Shaped[np.ndarray, "tokens cells *rest"]:
+    """The patches of a picture by merged token: each token's own, row by row."""
+    side = grid.shape[0] // CELLS_PER_SIDE
+    cells = grid.reshape(side, CELLS_PER_SIDE, side, CELLS_PER_SIDE, *grid.shape[2:]).swapaxes(1, 2)
+    return cells.reshape(side * side, CELLS_PER_SIDE * CELLS_PER_SIDE, *grid.shape[2:])

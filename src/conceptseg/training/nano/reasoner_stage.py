@@ -1,9 +1,9 @@
 """Stage (b), second half: MLLM-nano learns to answer in the protocol's grammar.
 
 Whole episodes: the ideal response token by token, with coordinates softened over their neighbours, and beside it, for
-every image token of mosaic and target, how much of the target it covers. Meanwhile its vision tower goes on naming
-what it sees: an MLLM that cannot tell a cat from a kettle induces no rule about either. The heads are thrown away
-afterwards.
+every image token of mosaic and target, how much of the target it covers; some heads of its attention are told where
+among the references to look (the matching loss). Meanwhile its vision tower goes on naming what it sees: an MLLM that
+cannot tell a cat from a kettle induces no rule about either. The training-only heads are thrown away afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from conceptseg.models.reasoner import Reasoner
-from conceptseg.training.nano.dense import CELLS_PER_SIDE
+from conceptseg.training.nano.dense import CELLS_PER_SIDE, merge_cells
 from conceptseg.training.nano.episodes import Episode, EpisodeData
 from conceptseg.training.nano.matching import matching_loss
 from conceptseg.training.nano.vision_stage import VisionData, VisionItem, VisionLearner
@@ -61,7 +61,7 @@ class EpisodeLearner(nn.Module):
         self.register_buffer("soft_numbers", _soft_numbers(frame_px + 1, blur_px), persistent=False)
 
     def loss(self, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float], int]:
-        """Text, coverage, extent and box losses of a batch, and how right each is."""
+        """Text, coverage, extent, matching and box losses of a batch, and how right each is."""
         reasoner = self._reasoner[0]
         inputs = reasoner.encode([e.prompt for e in episodes], [e.response for e in episodes])
         states = self.mllm.model(**inputs, use_cache=False, output_hidden_states=True, output_attentions=True)
@@ -76,7 +76,7 @@ class EpisodeLearner(nn.Module):
 
     def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
         """What image tokens know of the target: its share of their four patches, and its box where they hold some."""
-        coverage = np.concatenate([_merge_cells(share) for e in episodes for share in e.coverage])
+        coverage = np.concatenate([merge_cells(share) for e in episodes for share in e.coverage])
         extents = np.concatenate([_merge_extents(extent) for e in episodes for extent in e.extents])
         truth, boxes = torch.from_numpy(coverage).to(seen.device), torch.from_numpy(extents).to(seen.device)
         guess = self.coverage_head(seen).float()
@@ -144,8 +144,8 @@ def _match_loss(
         if len(episode.coverage) < 2 or episode.sample.task in _UNALIKE:
             continue
         places = torch.nonzero(is_image[row])[:, 0]
-        mosaic, target = (torch.from_numpy(_merge_cells(share)).mean(1).to(places.device) for share in episode.coverage)
-        shown = torch.from_numpy(_merge_cells(episode.withheld.astype(np.float32)).mean(axis=1) < 0.5)
+        mosaic, target = (torch.from_numpy(merge_cells(share)).mean(1).to(places.device) for share in episode.coverage)
+        shown = torch.from_numpy(merge_cells(episode.withheld.astype(np.float32)).mean(axis=1) < 0.5)
         keys = places[: len(mosaic)][shown]
         looks = attention[row][:, places[len(mosaic) :]][..., keys]
         losses.append(matching_loss(looks, mosaic[shown], target))
@@ -155,15 +155,6 @@ def _match_loss(
 def _soft_numbers(count: int, blur_px: float) -> Float[Tensor, "count count"]:
     value = torch.arange(count, dtype=torch.float32)
     return torch.softmax(-((value[:, None] - value[None, :]) ** 2) / (2 * blur_px**2), dim=1)
-
-
-def _merge_cells(coverage: Float[np.ndarray, "patches patches"]) -> Float[np.ndarray, "tokens cells"]:
-    side = coverage.shape[0] // CELLS_PER_SIDE
-    return (
-        coverage.reshape(side, CELLS_PER_SIDE, side, CELLS_PER_SIDE)
-        .transpose(0, 2, 1, 3)
-        .reshape(side * side, CELLS_PER_SIDE * CELLS_PER_SIDE)
-    )
 
 
 def _merge_extents(extents: Float[np.ndarray, "patches patches 4"]) -> Float[np.ndarray, "tokens 4"]:

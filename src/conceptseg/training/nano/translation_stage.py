@@ -32,7 +32,7 @@ class TranslationLearner(nn.Module):
         self._model = [model]  # in a list, so that the frozen parts are not registered
 
     def loss(self, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float], int]:
-        """L_seg (Eq. 5) of a batch through the frozen segmenter."""
+        """L_seg (Eq. 5, with cross-entropy for its focal half) of two or more episodes through the frozen segmenter."""
         model = self._model[0]
         half = len(episodes) // 2
         ideal, own = list(episodes[:half]), list(episodes[half:])

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from conceptseg.data.world import ConceptWorld
 from conceptseg.data.world.shapes import colours_of, shapes_of
 from conceptseg.models.reasoner import Reasoner
-from conceptseg.training.nano.dense import CELLS_PER_SIDE, CellTargets, cell_loss, label_cells
+from conceptseg.training.nano.dense import CELLS_PER_SIDE, CellTargets, cell_loss, label_cells, merge_cells
 
 __all__ = ["VisionData", "VisionItem", "VisionLearner"]
 
@@ -101,15 +101,9 @@ class VisionLearner(nn.Module):
         inputs = self._image_processor(images=[Image.fromarray(i.image) for i in items], return_tensors="pt").to(device)
         tokens = self._tower[0](inputs.pixel_values, grid_thw=inputs.image_grid_thw).pooler_output
         tokens = torch.cat(tokens) if isinstance(tokens, (list, tuple)) else tokens
-        labels = np.stack([_by_token(item.targets.labels[..., None]) for item in items])
-        boxes = np.stack([_by_token(item.targets.boxes) for item in items])
+        labels = np.stack([merge_cells(item.targets.labels) for item in items])
+        boxes = np.stack([merge_cells(item.targets.boxes) for item in items])
         truth = torch.from_numpy(labels).to(device).flatten(), torch.from_numpy(boxes).to(device).view(-1, 4)
         scores = self.class_head(tokens).view(len(truth[0]), -1)
         loss, numbers = cell_loss(scores, self.box_head(tokens).view(-1, 4), *truth)
         return loss, numbers, len(items)
-
-
-def _by_token(grid: np.ndarray) -> np.ndarray:
-    side = grid.shape[0] // CELLS_PER_SIDE
-    cells = grid.reshape(side, CELLS_PER_SIDE, side, CELLS_PER_SIDE, -1).transpose(0, 2, 1, 3, 4)
-    return cells.reshape(side * side * CELLS_PER_SIDE * CELLS_PER_SIDE, -1)
