@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
+from textwrap import fill
 from typing import Any
 
 import yaml
@@ -50,14 +51,16 @@ them decide whether the difference is where *holds if* wants it: *holds*, *does 
 question got the same score from both runs there is nothing to decide: *same answers*.
 
 nano is a model of fourteen million parameters in a made world. That a claim holds here is evidence for the mechanism;
-that it does not is evidence against this small training first of all. {references}
+that it does not is evidence against this small training first of all.
+
+{references}
 """
 
-_FOLLOWED = """With references of another rule, its IoU with the first rule's truth falls by {drop:.1f} ± {error:.1f}
+_FOLLOWED = """With references of another rule, nano's IoU with the first rule's truth falls by {drop:.1f} ± {error:.1f}
 points on {queries} queries of {task} (`{model}`, docs/figures/references_matter.json): {meaning}."""
 
-_UNMEASURED = """How far it looks at its references at all is for `recipes/nano/references_matter.py` to say; that other
-references change little means little where it does not."""
+_UNMEASURED = """How far nano looks at its references at all is for `recipes/nano/references_matter.py` to say; that
+other references change little means little where it does not."""
 
 _SECONDS = """
 ## Seconds
@@ -196,7 +199,7 @@ def page(
     """
     first = next(iter(runs.values()))
     about = {"count": len(runs), "questions": len(first.rows), "data": " and ".join(plan["data"])}
-    head = _HEAD.format(**about, references=_followed(references))
+    head = _HEAD.format(**about, references=fill(_followed(references), 120))
     seconds = [_seconds(timing)] if timing else []
     body = [*_verdicts(plan, runs), *_untested(plan, runs), *_routing(runs), *seconds, *_made(commands, runs)]
     return "\n".join([head, *body]) + "\n"

@@ -132,8 +132,8 @@ def test_the_timing_is_quoted_where_it_is(claims: ModuleType) -> None:
 @pytest.mark.parametrize(("drop", "meaning"), [(0.05, "it looks at them."), (0.01, "cannot be told")])
 def test_how_far_references_are_looked_at_is_quoted(claims: ModuleType, drop: float, meaning: str) -> None:
     report = REPORT | {"drop": drop, "drop_standard_error": 0.02}
-    page = claims.page(PLAN, commands(claims), two(), references=report)
-    assert f"falls by {100 * drop:.1f} ± 2.0\npoints on 50 queries of saliency" in page and meaning in page
+    page = " ".join(claims.page(PLAN, commands(claims), two(), references=report).split())
+    assert f"falls by {100 * drop:.1f} ± 2.0 points on 50 queries of saliency" in page and meaning in page
     assert "is for `recipes/nano/references_matter.py` to say" in claims.page(PLAN, commands(claims), two())
 
 
