@@ -1,9 +1,13 @@
-"""Command line of the nano recipe: train, resuming what is there; the last two stages leave a checkpoint each."""
+"""Command line of the nano recipe: train, resuming what is there; the last two stages leave a checkpoint each.
+
+Exit status: 0 when all stages asked for are done, 1 when time ran out first (call again to go on), 2 after an error.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 import torch
@@ -11,6 +15,8 @@ import torch
 from conceptseg.errors import ConceptSegError
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.stages import train_nano
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -30,10 +36,13 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        train_nano(NanoRecipe.read(options.config), options.out, stages=options.stages, minutes=options.minutes,
-                   device=options.device, photographs=options.photographs)  # fmt: skip
+        done = train_nano(NanoRecipe.read(options.config), options.out, stages=options.stages, minutes=options.minutes,
+                          device=options.device, photographs=options.photographs)  # fmt: skip
     except ConceptSegError as error:
         parser.exit(2, f"{error}\n")
+    if not done:
+        _log.info("Time is up, and there is more to do: run the same command again to go on.")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ of the paper from.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class _Pair:
     region: Float[Tensor, "queries prompt"]
 
 
-def imitate_regions(model: ConceptSegModel, data: EpisodeData, *, minutes: float, first: int = 0) -> float:
+def imitate_regions(model: ConceptSegModel, data: EpisodeData, *, minutes: float, until_s: float = math.inf) -> float:
     """Teach `model.translation` the regions that responses name; everything else stays frozen.
 
     Args:
@@ -51,7 +52,7 @@ def imitate_regions(model: ConceptSegModel, data: EpisodeData, *, minutes: float
         data: episodes to respond to; every other batch is answered by the model itself, mistakes included, because
             here the box that a response names is the right one by definition.
         minutes: time for all of it; most goes into collecting responses.
-        first: index of the first episode.
+        until_s: when to stop although there is time left, by `time.monotonic()`; not before the first responses.
 
     Returns:
         The mean squared error, as a share of the regions' variance, over the last steps.
@@ -63,12 +64,13 @@ def imitate_regions(model: ConceptSegModel, data: EpisodeData, *, minutes: float
         raise TrainingError(f"Model {model.config.name!r} has no concept translation to train.")
     queries = model.translation.config.num_queries
     begin = time.monotonic()
+    collected_s = min(begin + 60 * minutes * _COLLECTING_SHARE, until_s)
     pairs: list[_Pair] = []
-    while not pairs or time.monotonic() - begin < 60 * minutes * _COLLECTING_SHARE:
-        episodes = [data[first + len(pairs) + k] for k in range(_BATCH)]
+    while not pairs or time.monotonic() < collected_s:
+        episodes = [data[len(pairs) + k] for k in range(_BATCH)]
         pairs += _collect(model, episodes, queries, own=bool(len(pairs) // _BATCH % 2))
     _log.info("imitation: %d responses", len(pairs))
-    return _regress(model.translation, pairs, until_s=begin + 60 * minutes)
+    return _regress(model.translation, pairs, until_s=min(begin + 60 * minutes, until_s))
 
 
 @torch.no_grad()

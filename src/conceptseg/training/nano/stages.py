@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from conceptseg.data.world import ConceptWorld, vocabulary_texts
-from conceptseg.errors import TrainingError
-from conceptseg.files import replacing
+from conceptseg.errors import InputError, TrainingError
+from conceptseg.files import lock_for_writing, replacing
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.loading import pick_device
 from conceptseg.training.config_reading import load_config
@@ -24,7 +28,7 @@ from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
 from conceptseg.training.nano.box_stage import BoxData, BoxLearner
 from conceptseg.training.nano.episodes import EpisodeData
 from conceptseg.training.nano.imitation import imitate_regions
-from conceptseg.training.nano.loop import StageConfig, endless_batches, run_stage
+from conceptseg.training.nano.loop import StageConfig, endless_batches, is_done, read_log, run_stage, steps_taken
 from conceptseg.training.nano.photographs import Photographs, folders_of_sets
 from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
@@ -45,6 +49,15 @@ CHECKPOINT = "checkpoint"
 
 _NAMES_FILE = "names.json"
 _LAST_ROWS = 5
+_NEEDS = MappingProxyType(
+    {"boxes": ("segmenter",), "reasoner": ("vision",), "translation": ("segmenter", "reasoner"),
+     "meta_grpo": ("translation",)}
+)  # fmt: skip
+"""Stage → the stages whose weights it builds on."""
+_SHARED = MappingProxyType({"boxes": "segmenter", "vision": "reasoner"})
+"""Stage → the stage in whose file its weights are kept."""
+_OVERWRITES = MappingProxyType({"segmenter": "boxes", "vision": "reasoner"})
+"""Stage → the later one that goes on in the same file, and whose work a late end of the first would undo."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +100,8 @@ def train_nano(
         Whether all the stages asked for are done.
 
     Raises:
-        TrainingError: a stage is unknown, needs another that has not run, or ends before its gate.
+        TrainingError: a stage is unknown, needs another that has not run, would undo a later one, is being trained in
+            that folder by another process, or ends before its gate.
         SampleError: there are no photographs in that folder.
     """
     until_s = time.monotonic() + 60 * minutes if minutes else float("inf")
@@ -95,7 +109,8 @@ def train_nano(
     for stage in stages:
         if stage not in STAGES:
             raise TrainingError(f"Unknown stage {stage!r}. Known stages: {', '.join(STAGES)}.")
-        reached = _second_stage(run) if stage == STAGES[-1] else _timed_stage(stage, run)
+        with _alone(stage, folder):
+            reached = _second_stage(run) if stage == STAGES[-1] else _timed_stage(stage, run)
         if reached is None:
             return False
         recipe.check_gate(stage, reached)
@@ -115,10 +130,16 @@ def assemble(recipe: NanoRecipe, folder: Path) -> ConceptSegModel:
 def _texts(folder: Path) -> list[str]:
     """The texts that the tokenizers are made of: fixed when a run begins, so that a resumed run keeps its tokens."""
     path = folder / "texts.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([*vocabulary_texts(), *WORDS], ensure_ascii=False), encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".texts.lock"):  # two stages may begin at once, each in its own process
+        if not path.exists():
+            _write_json(path, [*vocabulary_texts(), *WORDS])
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with replacing(path) as fresh:
+        fresh.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def _taught_names(folder: Path) -> tuple[str, ...]:
@@ -127,76 +148,165 @@ def _taught_names(folder: Path) -> tuple[str, ...]:
     return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else ConceptWorld.names_of("train")
 
 
+def _weights_file(stage: str, folder: Path) -> Path:
+    return folder / f"{_SHARED.get(stage, stage)}_weights.safetensors"
+
+
 def _parts(model: ConceptSegModel, folder: Path) -> list[tuple[Path, Any]]:
     named = {"segmenter": model.segmenter.sam, "reasoner": model.reasoner.mllm, "translation": model.translation}
-    return [(folder / f"{name}_weights.safetensors", part) for name, part in named.items()]
+    return [(_weights_file(name, folder), part) for name, part in named.items()]
 
 
 def _keep(stage: str, model: ConceptSegModel, folder: Path) -> None:
     """Keep what a timed stage has trained where `assemble` finds it."""
-    kept = {"boxes": "segmenter", "vision": "reasoner"}.get(stage, stage)
     for path, part in _parts(model, folder):
-        if path.stem == f"{kept}_weights":
+        if path == _weights_file(stage, folder):
             with replacing(path) as fresh:
                 save_file({key: value.contiguous().clone() for key, value in part.state_dict().items()}, fresh)
     if stage == "translation":
         model.save_pretrained(folder / WARMUP_CHECKPOINT, dtype=torch.float16)
 
 
+@contextmanager
+def _alone(stage: str, folder: Path) -> Iterator[None]:
+    """Keep a second run of the stage out of the folder; other stages may run beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = lock_for_writing(folder, f".{stage}.lock")
+    except InputError as error:
+        raise TrainingError(
+            f"Stage {stage} is being trained in {folder} by another process: wait for it, or choose another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _config(stage: str, recipe: NanoRecipe) -> StageConfig:
+    return StageConfig(stage, recipe.minutes[stage], recipe.learning_rate[stage])
+
+
+def _require_earlier(stage: str, run: _Run) -> None:
+    """Refuse to build on weights that are not there, or not final: on random ones, training only seems to work."""
+    for needed in _NEEDS.get(stage, ()):
+        if not _has_left_weights(needed, run):
+            raise TrainingError(
+                f"Stage {stage} needs what stage {needed} leaves, and {needed} has not finished in {run.folder}. Run "
+                f"it first: --stages {needed}."
+            )
+
+
+def _has_left_weights(stage: str, run: _Run) -> bool:
+    if not _weights_file(stage, run.folder).exists():
+        return False
+    if stage == "vision":
+        return True  # the file is begun by this stage, and gone on with by the reasoner
+    config = _config(stage, run.recipe)
+    if not config.state_in(run.folder).exists():
+        return stage != "reasoner"  # brought along from another run; but the reasoner's may be vision's alone
+    return is_done(config, run.folder)
+
+
+def _require_no_later(stage: str, run: _Run) -> None:
+    """Refuse to overwrite weights that a later stage has gone on with."""
+    later = _OVERWRITES.get(stage)
+    state = run.folder / f"{later}.safetensors"
+    if later and steps_taken(state):
+        raise TrainingError(
+            f"Stage {stage} has time left, but would overwrite {_weights_file(stage, run.folder)}, with which stage "
+            f"{later} has gone on. Leave {stage} out of the stages, or delete {state} to train {later} anew after it."
+        )
+
+
 def _timed_stage(stage: str, run: _Run) -> dict[str, float] | None:
     """Train one of the stages that have a time budget; its last numbers, or None if the call's time was up first."""
-    recipe, folder = run.recipe, run.folder
+    config = _config(stage, run.recipe)
+    done = is_done(config, run.folder) or _train(config, run)
+    rows = read_log(run.folder / f"{stage}.csv")
+    _draw_curve(stage, rows, run.folder)
+    return _mean(rows[-_LAST_ROWS:]) if done else None
+
+
+def _train(config: StageConfig, run: _Run) -> bool:
+    """Go on with a stage that is not done; whether it is now."""
+    stage, recipe, folder = config.name, run.recipe, run.folder
+    _require_earlier(stage, run)
+    _require_no_later(stage, run)
+    recipe.record(folder / f"{stage}.json", run.photographs, steps_taken(config.state_in(folder)))
     model = assemble(recipe, folder).to(run.place)
     # torch's fused attention takes four times too long backwards in bfloat16 on a CPU, and shows no weights to teach.
     for part in (model.reasoner.mllm, model.segmenter.sam):
         part.set_attn_implementation("eager")
     data, learner = _lesson(stage, run, model)
-    if stage == "translation" and not (folder / "translation.safetensors").exists():
-        imitate_regions(model, data, minutes=recipe.imitation_minutes)
     learner.to(model.device)
-    config = StageConfig(stage, recipe.minutes[stage], recipe.learning_rate[stage])
     batches = endless_batches(data, recipe.batch_size[stage], recipe.workers)
-    done = run_stage(config, learner, batches, learner.loss, folder, until_s=run.until_s,
+    return run_stage(config, learner, batches, learner.loss, folder, until_s=run.until_s,
+                     prepare=lambda: _prepare(stage, run, model),
                      finished=lambda: _keep(stage, model, folder))  # fmt: skip
-    rows = _logged(folder / f"{stage}.csv")
-    _draw_curve(stage, rows, folder)
-    return _mean(rows[-_LAST_ROWS:]) if done else None
+
+
+def _prepare(stage: str, run: _Run, model: ConceptSegModel) -> None:
+    if stage != "translation":
+        return
+    minutes = run.recipe.imitation_minutes
+    imitate_regions(model, _episodes("imitation", run, model), minutes=minutes, until_s=run.until_s)
+    if time.monotonic() >= run.until_s:
+        _log.warning("The call ended before the imitation did, which then begins anew: it takes %g minutes.", minutes)
+
+
+def _seed(stage: str, recipe: NanoRecipe) -> int:
+    """The seed of a stage's samples: other stages have others, so that each sees what none before it has seen."""
+    return int(np.random.SeedSequence([recipe.seed, zlib.crc32(stage.encode())]).generate_state(1)[0])
 
 
 def _lesson(stage: str, run: _Run, model: ConceptSegModel) -> tuple[Any, Any]:
     """A stage's data and its learner."""
-    recipe, seed = run.recipe, run.recipe.seed
-    share = recipe.photograph_share.get(stage, 0.0)
     if stage in ("segmenter", "boxes"):
-        tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
-        pictures = SegmenterData(tasks, seed=seed, size_px=FRAME_PX, patch_px=PATCH_PX,
-                                 photographs=run.real, photograph_share=share)  # fmt: skip
+        pictures = _pictures(stage, run)
         if stage == "boxes":
             return BoxData(pictures), BoxLearner(model.segmenter)
         model.segmenter.train()
-        _write_names(pictures.names, run.folder)
+        _write_json(run.folder / _NAMES_FILE, pictures.names)
         return pictures, SegmenterLearner(model.segmenter, pictures.names)
-    alone = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX, references=0)
-    side = FRAME_PX // PATCH_PX
-    scenes = VisionData(alone, recipe.vision_tasks, seed=seed, size_px=FRAME_PX, patches=side)
+    if stage == "translation":
+        return _episodes(stage, run, model), TranslationLearner(model)
+    scenes = _scenes(stage, run)
     if stage == "vision":
         return scenes, VisionLearner(model.reasoner, len(scenes.classes))
-    world = ConceptWorld(tasks=recipe.weighed(stage, recipe.tasks), split="train", seed=seed, size_px=FRAME_PX)
-    episodes = EpisodeData(model, world, seed=seed, photographs=run.real, photograph_share=share)
-    if stage == "translation":
-        return episodes, TranslationLearner(model)
-    return LessonData(episodes, scenes), LessonLearner(model.reasoner, FRAME_PX, len(scenes.classes))
+    learner = LessonLearner(model.reasoner, FRAME_PX, len(scenes.classes))
+    return LessonData(_episodes(stage, run, model), scenes), learner
 
 
-def _write_names(names: Sequence[str], folder: Path) -> None:
-    (folder / _NAMES_FILE).write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
+def _pictures(stage: str, run: _Run) -> SegmenterData:
+    recipe = run.recipe
+    tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
+    share = recipe.photograph_share.get(stage, 0.0)
+    return SegmenterData(tasks, seed=_seed(stage, recipe), size_px=FRAME_PX, patch_px=PATCH_PX,
+                         photographs=run.real, photograph_share=share)  # fmt: skip
+
+
+def _scenes(stage: str, run: _Run) -> VisionData:
+    recipe, seed = run.recipe, _seed(stage, run.recipe)
+    alone = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX, references=0)
+    return VisionData(alone, recipe.vision_tasks, seed=seed, size_px=FRAME_PX, patches=FRAME_PX // PATCH_PX)
+
+
+def _episodes(name: str, run: _Run, model: ConceptSegModel) -> EpisodeData:
+    """Episodes of a stage, or of the imitation before the translation, which shows what the translation does."""
+    recipe, seed = run.recipe, _seed(name, run.recipe)
+    stage = "translation" if name == "imitation" else name
+    tasks, share = recipe.weighed(stage, recipe.tasks), recipe.photograph_share.get(stage, 0.0)
+    world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=FRAME_PX)
+    return EpisodeData(model, world, seed=seed, photographs=run.real, photograph_share=share)
 
 
 def _second_stage(run: _Run) -> dict[str, float] | None:
     """Meta-GRPO by the trainer that users have, from the warm-up's checkpoint to the finished one."""
     start = run.folder / WARMUP_CHECKPOINT
-    if not start.exists():
-        raise TrainingError(f"Stage meta_grpo needs {start}, which the stage translation leaves; run that first.")
+    if not start.exists():  # lost on the way between two machines, or never there
+        _require_earlier(STAGES[-1], run)
+        assemble(run.recipe, run.folder).save_pretrained(start, dtype=torch.float16)
     words = [f"out={run.folder / 'meta_grpo'}", f"model.checkpoint={start}", f"model.device={run.place.type}"]
     if run.photographs:
         sets = ", ".join(map(str, folders_of_sets(run.photographs)))
@@ -209,21 +319,19 @@ def _second_stage(run: _Run) -> dict[str, float] | None:
     return dict(result.last)
 
 
-def _logged(path: Path) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]} if rows else {}
+    """Of every number over the rows that have it."""
+    columns = {
+        key: [row[key] for row in rows if key in row] for key in dict.fromkeys(key for row in rows for key in row)
+    }
+    return {key: sum(values) / len(values) for key, values in columns.items()}
 
 
 def _draw_curve(stage: str, rows: Sequence[dict[str, float]], folder: Path) -> None:
     if not rows:
         return
-    quantities = [key for key in rows[0] if key not in ("step", "samples", "minutes")]
+    names = dict.fromkeys(key for row in rows for key in row)
+    quantities = [key for key in names if key not in ("step", "samples", "minutes")]
     drawing = folder / f"curves_{stage}"
     drawing.mkdir(exist_ok=True)
     plot_curves(rows, drawing, {key: key.replace("_", " ") for key in quantities})
