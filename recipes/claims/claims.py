@@ -3,6 +3,8 @@
 python recipes/claims/claims.py run --nano nano --warmup runs/nano/warmup --out runs/claims      # resumable
 python recipes/claims/claims.py time --nano nano --out runs/claims                               # wanted, not needed
 python recipes/claims/claims.py write --nano nano --warmup runs/nano/warmup --out runs/claims    # docs/claims.md
+
+Where other work has the cores, OMP_NUM_THREADS=1 in front of `time`: threads that wait for each other wait long.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from statistics import mean, median, stdev
 from textwrap import fill
 from typing import Any
 
+import torch
 import yaml
 
 from conceptseg.data.samples import ConceptSample
@@ -65,8 +68,8 @@ other references change little means little where it does not."""
 _SECONDS = """
 ## Seconds
 
-The same {questions} questions, one at a time in one process, by turns along both routes, so that what else the machine
-did slowed both alike.
+The same {questions} questions, one at a time in one process of {threads} threads, by turns along both routes, so that
+what else the machine did slowed both alike.
 
 | route | median | mean |
 |---|---|---|
@@ -284,7 +287,12 @@ def _time(model: str, count: int, out: Path) -> None:
     data = TIMED.format(each=each)
     (source,) = open_sources([data])
     pairs = time_routes(ConceptSegmenter.from_pretrained(model), source.samples)
-    about = {"model": model, "sha256": describe_checkpoint(model)["sha256"], "data": data}
+    about = {
+        "model": model,
+        "sha256": describe_checkpoint(model)["sha256"],
+        "data": data,
+        "threads": torch.get_num_threads(),
+    }
     line = json.dumps(about | summarise_timing(pairs))
     out.mkdir(parents=True, exist_ok=True)
     (out / TIMING).write_text(line + "\n", encoding="utf-8")

@@ -43,6 +43,7 @@ PLAN = {
 PLACES = {"nano": "nano", "warmup": None}
 TIMING = {
     "questions": 4,
+    "threads": 2,
     "direct": 0.5,
     "auto": {"median": 0.25, "mean": 0.3},
     "reason": {"median": 0.5, "mean": 0.6},
