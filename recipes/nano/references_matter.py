@@ -12,18 +12,22 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from conceptseg import ConceptSegmenter
+from conceptseg.data.loading import load_sample
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.geometry import mask_iou
 from conceptseg.images import load_image
 from conceptseg.inference.results import SegmentationResult
+from conceptseg.protocol import build_mosaic
 
 TASK = "common_consistency"
 _CELL_PX = 168
 _GAP_PX = 6
+_HEAD_PX = 22
+_HEADS = ("common object?", "references", "mask", "other references", "mask")
 
 
 def main() -> None:
@@ -66,26 +70,26 @@ def _ask(segmenter: ConceptSegmenter, sample: ConceptSample) -> SegmentationResu
 
 
 def _picture(rows: list[tuple[tuple[ConceptSample, ConceptSample], list[SegmentationResult]]]) -> Image.Image:
-    """A row a query: its picture, then twice four references and the mask drawn from them."""
-    width, height = 5 * (_CELL_PX + _GAP_PX), len(rows) * (_CELL_PX + _GAP_PX)
-    sheet = Image.new("RGB", (width, height), "white")
+    """A row a query: its picture, then twice the references as the MLLM sees them and the mask drawn from them."""
+    step = _CELL_PX + _GAP_PX
+    sheet = Image.new("RGB", (len(_HEADS) * step, _HEAD_PX + len(rows) * step), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, head in enumerate(_HEADS):
+        draw.text((column * step + _CELL_PX // 2, _HEAD_PX // 2), head, fill="black", anchor="mm", font_size=13)
     for number, (pair, answers) in enumerate(rows):
         cells = [load_image(pair[0].image)]
         for sample, answer in zip(pair, answers, strict=True):
-            cells += [_four(sample), answer.overlay()]
+            cells += [_mosaic(sample), answer.overlay()]
         for column, cell in enumerate(cells):
-            place = (column * (_CELL_PX + _GAP_PX), number * (_CELL_PX + _GAP_PX))
+            place = (column * step, _HEAD_PX + number * step)
             sheet.paste(cell.resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS), place)
     return sheet
 
 
-def _four(sample: ConceptSample) -> Image.Image:
-    sheet = Image.new("RGB", (_CELL_PX, _CELL_PX), "white")
-    side = _CELL_PX // 2
-    for number, reference in enumerate(sample.references[:4]):
-        cell = load_image(reference.image).resize((side, side), Image.Resampling.LANCZOS)
-        sheet.paste(cell, (number % 2 * side, number // 2 * side))
-    return sheet
+def _mosaic(sample: ConceptSample) -> Image.Image:
+    """The references with what they mark in red; the first one's box is withheld, to be checked."""
+    used = load_sample(sample).references[:4]
+    return build_mosaic([r.image for r in used], [r.box for r in used], canvas_px=2 * _CELL_PX).image
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from torch import nn
 
 from conceptseg.errors import TrainingError
 from conceptseg.training.nano import loop
-from conceptseg.training.nano.loop import StageConfig, is_done, read_log, run_stage, steps_taken
+from conceptseg.training.nano.loop import StageConfig, is_done, run_stage, steps_taken
+from conceptseg.training.nano.stage_log import read_log
 
 
 def stage(minutes, **options):

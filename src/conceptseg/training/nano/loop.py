@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from conceptseg.errors import TrainingError
 from conceptseg.files import replacing
+from conceptseg.training.nano.stage_log import StageLog
 
-__all__ = ["StageConfig", "endless_batches", "is_done", "read_log", "run_stage", "steps_taken"]
+__all__ = ["StageConfig", "endless_batches", "is_done", "run_stage", "steps_taken"]
 
 LossOf: TypeAlias = Callable[[Any], tuple[Tensor, dict[str, float], int]]
 """A batch → its loss, numbers to log (each only where there was something to measure), and its count of samples."""
@@ -135,11 +136,6 @@ def endless_batches(data: Dataset[Any], batch_size: int, workers: int) -> Callab
     return from_step
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
-    """What a stage has logged, one dictionary a line; a line that a kill cut short is left out."""
-    return [{key: float(value) for key, value in row.items()} for row in _read_rows(path)]
-
-
 @dataclass(eq=False)
 class _Training:
     """A stage that is under way."""
@@ -151,8 +147,11 @@ class _Training:
     progress: _Progress = field(default_factory=_Progress)
     recent: dict[str, list[float]] = field(default_factory=dict)
     """What was measured since the last line of the log."""
-    rows: list[dict[str, str]] = field(default_factory=list)
-    """The log."""
+
+    @cached_property
+    def log(self) -> StageLog:
+        """The numbers of the stage so far, on disk too."""
+        return StageLog(self.folder / f"{self.config.name}.csv")
 
     def train(self, stream: Iterator[Any], loss_of: LossOf, until_s: float) -> None:
         """Update by update until the budget is spent or the clock reads `until_s`; saves now and then."""
@@ -198,18 +197,8 @@ class _Training:
         row = {"step": progress.step, "samples": progress.samples, "minutes": round(progress.seconds / 60, 3)}
         row |= {key: round(sum(values) / len(values), 5) for key, values in self.recent.items()}
         self.recent.clear()
-        self._write({key: str(value) for key, value in row.items()})
+        self.log.write({key: str(value) for key, value in row.items()})
         _log.info("%s %s", self.config.name, "  ".join(f"{key} {value}" for key, value in row.items()))
-
-    def _write(self, row: dict[str, str]) -> None:
-        path = self.folder / f"{self.config.name}.csv"
-        names = _names_of(self.rows)
-        self.rows.append(row)
-        if not names or not {*row} <= {*names}:
-            _write_rows(path, self.rows)  # anew, with a header that fits all of it
-            return
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, fieldnames=names).writerow(row)
 
     def save(self) -> None:
         """Write weights, optimizer and progress as one file."""
@@ -226,11 +215,7 @@ class _Training:
         """Take up the state and the log where the last save was; False, and an empty log, where there is none."""
         path = self.config.state_in(self.folder)
         self.progress = _read_progress(path) or _Progress()
-        log = self.folder / f"{self.config.name}.csv"
-        # What was logged after the last save is trained, and logged, once more.
-        self.rows = [row for row in _read_rows(log) if float(row["step"]) <= self.progress.step]
-        if log.exists():
-            _write_rows(log, self.rows)
+        self.log.cut_after(self.progress.step)
         if not path.exists():
             return False
         try:
@@ -278,32 +263,3 @@ def _no_state(path: Path, error: Exception) -> TrainingError:
         f"{path} is damaged, or the state of another version of this stage ({reason}). Delete it to begin the stage "
         "anew."
     )
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    """The lines of a log that are whole: as many numbers as the header has names. What was not measured is left out."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        lines = list(csv.DictReader(file))
-    whole = (line for line in lines if None not in line and all(map(_is_number_or_empty, line.values())))
-    return [{key: value for key, value in line.items() if value} for line in whole if line.get("step")]
-
-
-def _is_number_or_empty(cell: str | None) -> bool:
-    try:
-        float(cell or 0)
-    except ValueError:
-        return False
-    return cell is not None
-
-
-def _names_of(rows: Sequence[dict[str, str]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    with replacing(path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=_names_of(rows))
-        writer.writeheader()
-        writer.writerows(rows)

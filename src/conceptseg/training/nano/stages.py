@@ -28,11 +28,12 @@ from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
 from conceptseg.training.nano.box_stage import BoxData, BoxLearner
 from conceptseg.training.nano.episodes import EpisodeData
 from conceptseg.training.nano.imitation import imitate_regions
-from conceptseg.training.nano.loop import StageConfig, endless_batches, is_done, read_log, run_stage, steps_taken
+from conceptseg.training.nano.loop import StageConfig, endless_batches, is_done, run_stage, steps_taken
 from conceptseg.training.nano.photographs import Photographs, folders_of_sets
 from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
+from conceptseg.training.nano.stage_log import read_log
 from conceptseg.training.nano.translation_stage import TranslationLearner
 from conceptseg.training.nano.vision_stage import VisionData, VisionLearner
 from conceptseg.training.nano.wording import WORDS
