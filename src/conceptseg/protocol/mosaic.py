@@ -51,6 +51,10 @@ class Mosaic:
         left, top, right, bottom = _cell(index, self.grid, self.canvas_px)
         return scale_box(box_xyxy, self.sizes_hw[index], (bottom - top, right - left), (left, top))
 
+    def cell(self, index: int, side: int) -> tuple[int, int, int, int]:
+        """The cell of reference `index` as left, top, right, bottom (half-open), where the canvas is `side` wide."""
+        return _cell(index, self.grid, side)
+
     def to_reference(self, index: int, box_xyxy: BoxXYXY) -> BoxXYXY:
         """A box in canvas pixels, in the pixels of reference `index`; outside its cell it leaves the picture."""
         left, top, right, bottom = _cell(index, self.grid, self.canvas_px)

@@ -117,9 +117,8 @@ def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> E
 
 def _cell_of(mosaic: Mosaic, index: int, patches: int) -> tuple[slice, slice]:
     """Rows and columns of the patches that show a reference."""
-    row, column = divmod(index, mosaic.grid)
-    edges = [round(line * patches / mosaic.grid) for line in range(mosaic.grid + 1)]
-    return slice(edges[row], edges[row + 1]), slice(edges[column], edges[column + 1])
+    left, top, right, bottom = mosaic.cell(index, patches)
+    return slice(top, bottom), slice(left, right)
 
 
 def _extent(box_xyxy: BoxXYXY | None, frame_px: int, patches: int) -> Float[np.ndarray, "patches patches 4"]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from conceptseg.files import replacing
 
-__all__ = ["StageLog", "read_log"]
+__all__ = ["StageLog", "names_of", "read_log"]
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
@@ -35,7 +36,7 @@ class StageLog:
 
     def write(self, row: dict[str, str]) -> None:
         """Add a line; where it has a number that no line had, the file is written anew with a header that fits all."""
-        names = _names_of(self._rows)
+        names = names_of(self._rows)
         self._rows.append(row)
         if not names or not {*row} <= {*names}:
             _write_rows(self.path, self._rows)
@@ -62,12 +63,13 @@ def _is_number_or_empty(cell: str | None) -> bool:
     return cell is not None
 
 
-def _names_of(rows: Sequence[dict[str, str]]) -> list[str]:
+def names_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What any of the lines has a number for, each once, in the order of its first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
     with replacing(path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=_names_of(rows))
+        writer = csv.DictWriter(file, fieldnames=names_of(rows))
         writer.writeheader()
         writer.writerows(rows)

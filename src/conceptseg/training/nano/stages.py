@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,7 +34,7 @@ from conceptseg.training.nano.photographs import Photographs, folders_of_sets
 from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
-from conceptseg.training.nano.stage_log import read_log
+from conceptseg.training.nano.stage_log import names_of, read_log
 from conceptseg.training.nano.translation_stage import TranslationLearner
 from conceptseg.training.nano.vision_stage import VisionData, VisionLearner
 from conceptseg.training.nano.wording import WORDS
@@ -73,8 +74,9 @@ class _Run:
     place: torch.device
     photographs: Path | None
 
-    @property
+    @cached_property
     def real(self) -> Photographs | None:
+        """Read once: every picture is opened, to tell what is held out."""
         return Photographs(self.photographs, FRAME_PX) if self.photographs else None
 
 
@@ -322,17 +324,14 @@ def _second_stage(run: _Run) -> dict[str, float] | None:
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Of every number over the rows that have it."""
-    columns = {
-        key: [row[key] for row in rows if key in row] for key in dict.fromkeys(key for row in rows for key in row)
-    }
+    columns = {key: [row[key] for row in rows if key in row] for key in names_of(rows)}
     return {key: sum(values) / len(values) for key, values in columns.items()}
 
 
 def _draw_curve(stage: str, rows: Sequence[dict[str, float]], folder: Path) -> None:
     if not rows:
         return
-    names = dict.fromkeys(key for row in rows for key in row)
-    quantities = [key for key in names if key not in ("step", "samples", "minutes")]
+    quantities = [key for key in names_of(rows) if key not in ("step", "samples", "minutes")]
     drawing = folder / f"curves_{stage}"
     drawing.mkdir(exist_ok=True)
     plot_curves(rows, drawing, {key: key.replace("_", " ") for key in quantities})
