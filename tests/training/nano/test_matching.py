@@ -41,3 +41,12 @@ def test_what_is_most_wrong_has_a_gradient():
     matching_loss(attention, torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])).backward()
     assert attention.grad is not None
     assert float(attention.grad[0, 0, 0]) < -100
+
+
+def test_rounding_under_autocast_leaves_a_number():
+    """A bug once: in bfloat16 the guess came out above 1, and the training ended with a loss that was not a number."""
+    rng = torch.Generator().manual_seed(0)
+    attention = torch.rand(4, 64, 100, generator=rng).softmax(dim=-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = matching_loss(attention, torch.ones(100), torch.ones(64))
+    assert float(value) < 1e-2

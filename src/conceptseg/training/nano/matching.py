@@ -28,7 +28,8 @@ def matching_loss(
         truth: how much of each query is.
     """
     looks = attention.float().sum(dim=0)
-    guess = (looks @ marked) / looks.sum(dim=1).clamp(min=_LEAST)
+    # Not `looks @ marked`: under autocast that is rounded to bfloat16, and a guess above 1 has no logarithm.
+    guess = (looks * marked).sum(dim=1) / looks.sum(dim=1).clamp(min=_LEAST)
     guess = _LEAST + (1 - 2 * _LEAST) * guess  # a clamp would leave what is most wrong without a gradient
     loss = truth * guess.log() + (1 - truth) * (1 - guess).log()  # torch's own refuses to run under CUDA's autocast
     return -((1 + 4 * truth) * loss).mean()
