@@ -1,10 +1,14 @@
 """The paper's claims in small: run nano on the same questions in several ways, and say which claims hold.
 
+python recipes/claims/claims.py train --warmup runs/nano/warmup --out runs/claims                # hours, resumable
 python recipes/claims/claims.py run --nano nano --warmup runs/nano/warmup --out runs/claims      # resumable
 python recipes/claims/claims.py time --nano nano --out runs/claims                               # wanted, not needed
 python recipes/claims/claims.py write --nano nano --warmup runs/nano/warmup --out runs/claims    # docs/claims.md
 
-Where other work has the cores, OMP_NUM_THREADS=1 in front of `time`: threads that wait for each other wait long.
+`train` goes on from the checkpoint before stage II, once a seed, by each of the recipes that claims.yaml names, for the
+claims on stage II; without it, leave --warmup out and these claims are listed as not measured. --only takes some of the
+trainings or runs, e.g. to share them out over cores. Where other work has the cores, OMP_NUM_THREADS=1 in front:
+threads that wait for each other wait long.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 from textwrap import fill
@@ -26,7 +30,7 @@ import yaml
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import ConceptSegError, InputError
-from conceptseg.evaluation.claims import Comparison, Verdict, compare_runs
+from conceptseg.evaluation.claims import Comparison, Verdict, compare_runs, pool_seeds
 from conceptseg.evaluation.provenance import describe_checkpoint, require_one_checkpoint
 from conceptseg.evaluation.report.overview import summarise
 from conceptseg.evaluation.runs import Run, load_run
@@ -51,7 +55,8 @@ Made by `python recipes/claims/claims.py run` and `write` from {count} runs of n
 {data}.
 Scores are mIoU × 100, the mean over tasks of each task's mean; ± is one standard error of the paired difference. Two of
 them decide whether the difference is where *holds if* wants it: *holds*, *does not hold*, or *not decided*. Where every
-question got the same score from both runs there is nothing to decide: *same answers*.
+question got the same score from both runs there is nothing to decide: *same answers*. What was trained for a claim was
+trained once a seed: its difference is the mean over the seeds, whose own stand in brackets, and ± holds their spread.
 
 nano is a model of fourteen million parameters in a made world. That a claim holds here is evidence for the mechanism;
 that it does not is evidence against this small training first of all.
@@ -81,19 +86,24 @@ SAM 3 alone answered {share:.0f} % of them under auto. Adaptive routing is faste
 
 
 def main() -> None:
-    """Run, time or write."""
+    """Train, run, time or write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "time", "write"))
+    parser.add_argument("what", choices=("train", "run", "time", "write"))
     parser.add_argument("--nano", default="nano", help="the finished checkpoint")
     parser.add_argument("--warmup", help="the checkpoint before stage II; without it, its runs are left out")
     parser.add_argument("--out", type=Path, default=Path("runs/claims"))
-    parser.add_argument("--only", nargs="+", help="run: names of runs, all by default")
+    parser.add_argument("--only", nargs="+", help="train, run: names of some, all by default")
     parser.add_argument("--count", type=int, default=100, help="time: questions, as many of each task (default: 100)")
     options = parser.parse_args()
-    if options.only and options.what != "run":
-        parser.error(f"--only is for run: {options.what} needs all there is")
+    if options.only and options.what not in ("train", "run"):
+        parser.error(f"--only is for train and run: {options.what} needs all there is")
+    if options.what == "train" and options.warmup is None:
+        parser.error("train needs --warmup: the checkpoint that the trainings go on from")
     plan = yaml.safe_load((HERE / "claims.yaml").read_text(encoding="utf-8"))
     try:
+        if options.what == "train":
+            trainings = plan_trainings(plan, options.warmup, options.out, options.only)
+            sys.exit(max(conceptseg(command) for command in trainings.values()))
         commands = plan_commands(plan, {"nano": options.nano, "warmup": options.warmup}, options.out, options.only)
         if options.what == "run":
             sys.exit(max(conceptseg(command) for command in commands.values()))
@@ -119,16 +129,76 @@ def plan_commands(
     Raises:
         InputError: a name in `only` is no run, or one that is left out.
     """
-    possible = {name: words for name, words in plan["runs"].items() if places[_place_of(words)]}
-    unknown = [name for name in only or () if name not in possible]
-    if unknown:
-        raise InputError(f"--only: no run {', '.join(map(repr, unknown))}. There are {', '.join(possible)}.")
-    chosen = {name: words for name, words in possible.items() if only is None or name in only}
+    runs = plan["runs"] | _trained_runs(plan, out)
+    possible = {name: words for name, words in runs.items() if places[_place_of(words)]}
+    chosen = _choose(possible, only)
     return {name: _command(words, plan["data"], places, out / name) for name, words in chosen.items()}
 
 
+def plan_trainings(
+    plan: Mapping[str, Any], warmup: str, out: Path, only: Sequence[str] | None = None
+) -> dict[str, list[str]]:
+    """Each training's words after `conceptseg`.
+
+    Args:
+        plan: claims.yaml.
+        warmup: the checkpoint that all go on from.
+        out: the folder of all runs.
+        only: names of trainings; None for all.
+
+    Raises:
+        InputError: a name in `only` is no training.
+    """
+    trainings = {}
+    for family, recipe in plan["trained"]["recipes"].items():
+        changes = _changes_of(HERE / recipe)
+        for seed in plan["trained"]["seeds"]:
+            name = f"{family}_{seed}"
+            words = ["--config", str(HERE / plan["trained"]["base"]), f"model.checkpoint={warmup}", f"seed={seed}"]
+            trainings[name] = ["train", "meta-grpo", *words, f"out={_training_folder(out, name)}", *changes]
+    return _choose(trainings, only)
+
+
+def _choose(possible: Mapping[str, Any], only: Sequence[str] | None) -> dict[str, Any]:
+    unknown = [name for name in only or () if name not in possible]
+    if unknown:
+        raise InputError(f"--only: no run {', '.join(map(repr, unknown))}. There are {', '.join(possible)}.")
+    return {name: value for name, value in possible.items() if only is None or name in only}
+
+
+def _changes_of(recipe: Path) -> list[str]:
+    """What a recipe changes in the one that it extends, as words for the command line."""
+    own = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    return [f"{key}={json.dumps(value)}" for key, value in _flat(own) if key not in ("extends", "out")]
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _training_folder(out: Path, name: str) -> Path:
+    return out / "trained" / name
+
+
+def _trained_runs(plan: Mapping[str, Any], out: Path) -> dict[str, list[str]]:
+    """The runs of what `train` leaves."""
+    names = [name for family in plan["trained"]["recipes"] for name in _members(plan, family)]
+    return {name: ["--model", str(_training_folder(out, name) / "model"), "--route", "reason"] for name in names}
+
+
+def _members(plan: Mapping[str, Any], name: str) -> list[str]:
+    """The runs that a claim's name stands for: one a seed where it was trained for, else itself."""
+    trained = plan["trained"]
+    return [f"{name}_{seed}" for seed in trained["seeds"]] if name in trained["recipes"] else [name]
+
+
 def _place_of(words: Sequence[str]) -> str:
-    return "warmup" if "{warmup}" in words else "nano"
+    """The checkpoint that must be named for a run: what was trained stems from the one before stage II."""
+    return "nano" if "{nano}" in words else "warmup"
 
 
 def _command(words: Sequence[str], data: Sequence[str], places: Mapping[str, str | None], out: Path) -> list[str]:
@@ -166,7 +236,7 @@ def check_runs(
     if problems:
         raise InputError(f"These runs cannot be written about: {'; '.join(problems)}.")
     for place in ("nano", "warmup"):
-        mine = [run for name, run in runs.items() if _place_of(plan["runs"][name]) == place]
+        mine = [runs[name] for name, words in plan["runs"].items() if name in runs and _place_of(words) == place]
         digests = {str(run.folder): run.checkpoint.get("sha256", {}) for run in mine}
         require_one_checkpoint(digests | ({TIMING: timing["sha256"]} if timing and place == "nano" else {}))
 
@@ -225,18 +295,21 @@ def _followed(report: Mapping[str, Any] | None) -> str:
 
 def _verdicts(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
     header = "| paper | claim | on | ours | against | difference | holds if | verdict |"
-    return [header, "|---" * 8 + "|", *(_verdict(claim, runs) for claim in plan["claims"] if not _lacking(claim, runs))]
+    measured = [claim for claim in plan["claims"] if not _lacking(plan, claim, runs)]
+    return [header, "|---" * 8 + "|", *(_verdict(plan, claim, runs) for claim in measured)]
 
 
-def _lacking(claim: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
-    return [claim[which] for which in ("first", "second") if claim[which] not in runs]
+def _lacking(plan: Mapping[str, Any], claim: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
+    wanted = [name for which in ("first", "second") for name in _members(plan, claim[which])]
+    return [name for name in wanted if name not in runs]
 
 
-def _verdict(claim: Mapping[str, Any], runs: Mapping[str, Run]) -> str:
+def _verdict(plan: Mapping[str, Any], claim: Mapping[str, Any], runs: Mapping[str, Run]) -> str:
     """A claim's row."""
     levels = claim.get("levels")
     tasks = [task for task in LEAF_TASKS if levels is None or level_of(task).value in levels]
-    found = compare_runs(runs[claim["first"]], runs[claim["second"]], tasks=tasks)
+    each = [compare_runs(runs[first], runs[second], tasks=tasks) for first, second in _pairs(plan, claim)]
+    found = pool_seeds(each)
     if "within" in claim:
         wanted, verdict = f"within ± {100 * claim['within']:.1f}", found.verdict_within(claim["within"])
     else:
@@ -244,8 +317,16 @@ def _verdict(claim: Mapping[str, Any], runs: Mapping[str, Run]) -> str:
         wanted, verdict = f"> {100 * margin:.1f}" if margin else "> 0", found.verdict(margin)
     scores = f"{100 * found.first:.1f} ({claim['first']}) | {100 * found.second:.1f} ({claim['second']})"
     change = f"{100 * found.difference:+.1f} ± {100 * found.standard_error:.1f}"
+    change += f" ({', '.join(f'{100 * one.difference:+.1f}' for one in each)})" if len(each) > 1 else ""
     on = ", ".join(levels) if levels else "all"
     return f"| {claim['table']} | {claim['says']} | {on} | {scores} | {change} | {wanted} | *{verdict.value}* |"
+
+
+def _pairs(plan: Mapping[str, Any], claim: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The runs that a claim holds against each other: seed by seed, or every seed against the same run."""
+    first, second = (_members(plan, claim[which]) for which in ("first", "second"))
+    count = max(len(first), len(second))
+    return zip(first * (count // len(first)), second * (count // len(second)), strict=True)
 
 
 def _untested(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
@@ -253,7 +334,7 @@ def _untested(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
     left_out = [
         {**claim, "needs": f"--warmup: {', '.join(lacking)}"}
         for claim in plan["claims"]
-        if (lacking := _lacking(claim, runs))
+        if (lacking := _lacking(plan, claim, runs))
     ]
     return lines + [f"| {one['table']} | {one['says']} | {one['needs']} |" for one in [*left_out, *plan["untested"]]]
 

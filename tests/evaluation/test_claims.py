@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from conceptseg.errors import InputError
-from conceptseg.evaluation.claims import Comparison, Verdict, compare_runs
+from conceptseg.evaluation.claims import Comparison, Verdict, compare_runs, pool_seeds
 from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.settings import EvaluationConfig
 
@@ -90,6 +90,18 @@ def test_runs_that_no_question_tells_apart_prove_nothing() -> None:
     assert found.differing == 4 and found.verdict(-0.01) is Verdict.HOLDS
 
 
+def test_seeds_are_pooled_with_their_spread() -> None:
+    each = [Comparison(0.6, 0.5, 0.1, 0.03, 50, 9), Comparison(0.8, 0.5, 0.3, 0.05, 50, 12)]
+    found = pool_seeds(each)
+    assert (found.first, found.second, found.difference) == pytest.approx((0.7, 0.5, 0.2))
+    # the questions' mean error 0.04; the seeds' variance 0.02 over two of them
+    assert found.standard_error == pytest.approx(math.sqrt(0.04**2 + 0.02 / 2))
+    assert (found.questions, found.differing) == (50, 12)
+    assert pool_seeds(each[:1]) == each[0]
+    with pytest.raises(InputError, match="no comparison to pool"):
+        pool_seeds([])
+
+
 def test_nothing_in_common_is_told() -> None:
     with pytest.raises(InputError, match="and have none"):
         compare_runs(run({"living": [0.5]}, "a"), run({"saliency": [0.5]}, "b"))
@@ -100,7 +112,7 @@ def test_nothing_in_common_is_told() -> None:
 def test_the_shipped_plan_compares_runs_it_has_by_recipes_that_exist() -> None:
     plan = yaml.safe_load((RECIPES / "claims" / "claims.yaml").read_text(encoding="utf-8"))
     named = {name for claim in plan["claims"] for name in (claim["first"], claim["second"])}
-    assert named == set(plan["runs"])
+    assert named == {*plan["runs"], *plan["trained"]["recipes"]}
     assert {level for claim in plan["claims"] for level in claim.get("levels", [])} <= {"CI", "CD", "CR"}
     for claim in plan["claims"]:
         assert claim.keys() <= {"table", "says", "first", "second", "levels", "margin", "within"}

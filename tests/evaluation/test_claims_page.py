@@ -20,6 +20,8 @@ from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.settings import EvaluationConfig
 from conceptseg.inference import Query, Route
 from conceptseg.taxonomy import LEAF_TASKS, level_of
+from conceptseg.training.config import MetaGRPOConfig
+from conceptseg.training.config_reading import load_config
 
 SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "claims" / "claims.py"
 DIGESTS = {"home": "aaaaaaaa", "mllm": "bbbbbbbb"}
@@ -30,13 +32,22 @@ PLAN = {
         "routed": ["--model", "{nano}", "--route", "auto"],
         "warm": ["--model", "{warmup}", "--route", "reason"],
     },
+    "trained": {
+        "base": "../nano/stage_two.yaml",
+        "seeds": [1, 2],
+        "recipes": {
+            "tuned": "../ablations/architecture_meta_grpo.yaml",
+            "boxed": "../ablations/without_meta_reward.yaml",
+        },
+    },
     "claims": [
         {"table": "1", "says": "Better on CR", "first": "whole", "second": "routed", "levels": ["CR"]},
         {"table": "2", "says": "No loss", "first": "routed", "second": "whole", "levels": ["CI"], "margin": -0.01},
         {"table": "3", "says": "Alike", "first": "whole", "second": "routed", "within": 0.05},
         {"table": "4", "says": "Alike without CI", "first": "whole", "second": "routed", "levels": ["CD", "CR"],
          "within": 0.05},
-        {"table": "5", "says": "Trained", "first": "whole", "second": "warm"},
+        {"table": "5", "says": "Trained", "first": "tuned", "second": "warm"},
+        {"table": "5b", "says": "With the reward", "first": "tuned", "second": "boxed"},
     ],
     "untested": [{"table": "6", "says": "More", "needs": "time"}],
 }  # fmt: skip
@@ -108,9 +119,43 @@ def test_the_verdicts_with_their_margins(claims: ModuleType) -> None:
     assert rows["4"][1] == "CD, CR" and rows["4"][4] == "+15.0 ± 1.8"  # 0.3 · 8 / 16, √(8 · 0.02 / 2) / 16
 
 
+def test_what_was_trained_is_compared_seed_by_seed(claims: ModuleType) -> None:
+    everything = claims.plan_commands(PLAN, {"nano": "nano", "warmup": "w"}, Path("runs"))
+    assert everything["tuned_2"][:5] == ["evaluate", "--model", "runs/trained/tuned_2/model", "--route", "reason"]
+    rest = {"CD": (0.5, 0.5), "CR": (0.5, 0.5)}
+    means = {"warm": 0.5, "tuned_1": 0.6, "tuned_2": 0.8, "boxed_1": 0.5, "boxed_2": 0.75}
+    runs = two() | {name: run(name, {"CI": (mean, mean), **rest}, {"mllm": name}) for name, mean in means.items()}
+    rows = rows_of(claims.page(PLAN, everything, runs))
+    # four of twenty tasks: the seeds gain 0.1 and 0.3 there, 0.02 and 0.06 over all, variance 0.0008: √(0.0008 / 2)
+    assert rows["5"] == [
+        "Trained",
+        "all",
+        "54.0 (tuned)",
+        "50.0 (warm)",
+        "+4.0 ± 2.0 (+2.0, +6.0)",
+        "> 0",
+        "*not decided*",
+    ]
+    assert rows["5b"][2:5] == ["54.0 (tuned)", "52.5 (boxed)", "+1.5 ± 0.5 (+2.0, +1.0)"]
+
+
+def test_trainings_are_the_base_with_what_a_recipe_changes(claims: ModuleType) -> None:
+    trainings = claims.plan_trainings(PLAN, "runs/warm", Path("runs"), ["boxed_2", "tuned_1"])
+    words = trainings["boxed_2"]
+    assert words[:3] == ["train", "meta-grpo", "--config"] and words[3].endswith("stage_two.yaml")
+    assert words[4:] == [
+        "model.checkpoint=runs/warm", "seed=2", "out=runs/trained/boxed_2", "reward.meta=0.0", "reward.box=1.0"
+    ]  # fmt: skip
+    assert trainings["tuned_1"][5:] == ["seed=1", "out=runs/trained/tuned_1"]
+    config = load_config("meta-grpo", words[3], words[4:])
+    assert isinstance(config, MetaGRPOConfig)
+    assert (config.seed, config.reward.weights) == (2, {"format": 1.0, "mask": 1.0, "box": 1.0})
+
+
 def test_what_has_no_runs_is_told_and_not_left_out(claims: ModuleType) -> None:
     page = claims.page(PLAN, commands(claims), two())
-    assert rows_of(page)["5"] == ["Trained", "--warmup: warm"] and rows_of(page)["6"] == ["More", "time"]
+    assert rows_of(page)["5"] == ["Trained", "--warmup: tuned_1, tuned_2, warm"]
+    assert rows_of(page)["6"] == ["More", "time"]
     assert page.index("| 5 |") > page.index("## Not measured")
 
 
@@ -175,7 +220,9 @@ def test_only_names_runs_there_are(claims: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["write", "--only", "whole"], "--only is for run"),
+        (["write", "--only", "whole"], "--only is for train and run"),
+        (["train"], "train needs --warmup"),
+        (["train", "--warmup", "w", "--only", "whole"], "no run 'whole'"),
         (["run", "--only", "hole"], "no run 'hole'"),
         (["time", "--count", "30"], "a multiple of the 20 tasks, got 30"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import mean, variance
@@ -13,7 +13,7 @@ from typing import Any
 from conceptseg.errors import InputError
 from conceptseg.evaluation.runs import Run
 
-__all__ = ["Comparison", "Verdict", "compare_runs"]
+__all__ = ["Comparison", "Verdict", "compare_runs", "pool_seeds"]
 
 _DECISIVE = 2.0
 
@@ -64,6 +64,29 @@ class Comparison:
         if abs(room) <= _DECISIVE * self.standard_error:
             return Verdict.OPEN
         return Verdict.HOLDS if room > 0 else Verdict.FAILS
+
+
+def pool_seeds(comparisons: Sequence[Comparison]) -> Comparison:
+    """One comparison of trainings that differ in their seed alone, each made over the same questions.
+
+    Its standard error holds both what the questions and what the seeds leave open: the square root of the mean error's
+    square, for the questions are the same and do not become more, and of the seeds' variance over their number.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not comparisons:
+        raise InputError("There is no comparison to pool: give one a seed.")
+    differences = [one.difference for one in comparisons]
+    seeds = variance(differences) / len(differences) if len(differences) > 1 else 0.0
+    return Comparison(
+        first=mean(one.first for one in comparisons),
+        second=mean(one.second for one in comparisons),
+        difference=mean(differences),
+        standard_error=math.hypot(mean(one.standard_error for one in comparisons), math.sqrt(seeds)),
+        questions=comparisons[0].questions,
+        differing=max(one.differing for one in comparisons),
+    )
 
 
 def compare_runs(first: Run, second: Run, measure: str = "miou", tasks: Iterable[str] | None = None) -> Comparison:

@@ -25,6 +25,7 @@ __all__ = [
     "CellTargets",
     "batch_iou",
     "cell_loss",
+    "centres",
     "coverage",
     "label_cells",
     "merge_cells",
@@ -55,6 +56,12 @@ def batch_iou(predicted: Bool[Tensor, "batch h w"], actual: Bool[Tensor, "batch 
     """IoU of each pair of masks, on their device, to be logged while training; 0 where both are empty."""
     union = (predicted | actual).flatten(1).sum(1)
     return (predicted & actual).flatten(1).sum(1) / union.clamp(min=1)
+
+
+def centres(rows: int, columns: int) -> Float[np.ndarray, "rows columns 2"]:
+    """The middle of each cell of a grid over a picture, x and y as shares of its sides."""
+    y, x = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, indexing="ij")
+    return np.stack([x, y], axis=2).astype(np.float32)
 
 
 def coverage(mask: Bool[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "side side"]:

@@ -17,7 +17,7 @@ from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt
 from conceptseg.protocol import Mosaic, build_mosaic
-from conceptseg.training.nano.dense import coverage
+from conceptseg.training.nano.dense import centres, coverage
 from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.wording import ideal_response
 
@@ -40,6 +40,9 @@ class Episode:
     """One an image: the box, as shares of the frame, of the target that lies in each patch's picture."""
     withheld: Bool[np.ndarray, "patches patches"]
     """The patches of the mosaic that show the proxy, whose box is not given; none without a mosaic."""
+    places: Float[np.ndarray, "patches patches 2"] | None
+    """Where in its own reference each patch of the mosaic lies: x and y as shares of it, NaN where there is none; None
+    without a mosaic."""
 
 
 class EpisodeData(Dataset[Episode]):
@@ -112,13 +115,22 @@ def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> E
     withheld = np.zeros((data.patches, data.patches), dtype=bool)
     if mosaic and mosaic.proxy_index is not None:
         withheld[_cell_of(mosaic, mosaic.proxy_index, data.patches)] = True
-    return Episode(sample, prompt, response, mask, boxes, tuple(shares), tuple(extents), withheld)
+    places = _places(mosaic, data.patches) if mosaic else None
+    return Episode(sample, prompt, response, mask, boxes, tuple(shares), tuple(extents), withheld, places)
 
 
 def _cell_of(mosaic: Mosaic, index: int, patches: int) -> tuple[slice, slice]:
     """Rows and columns of the patches that show a reference."""
     left, top, right, bottom = mosaic.cell(index, patches)
     return slice(top, bottom), slice(left, right)
+
+
+def _places(mosaic: Mosaic, patches: int) -> Float[np.ndarray, "patches patches 2"]:
+    places = np.full((patches, patches, 2), np.nan, dtype=np.float32)
+    for index in range(len(mosaic.boxes_xyxy)):
+        rows, columns = _cell_of(mosaic, index, patches)
+        places[rows, columns] = centres(rows.stop - rows.start, columns.stop - columns.start)
+    return places
 
 
 def _extent(box_xyxy: BoxXYXY | None, frame_px: int, patches: int) -> Float[np.ndarray, "patches patches 4"]:

@@ -2,7 +2,7 @@
 
 Whole episodes: the ideal response token by token, with coordinates softened over their neighbours, and beside it, for
 every image token of mosaic and target, how much of the target it covers; some heads of its attention are told where
-among the references to look (the matching loss). Meanwhile its vision tower goes on naming what it sees: an MLLM that
+among the references to look (`looking`). Meanwhile its vision tower goes on naming what it sees: an MLLM that
 cannot tell a cat from a kettle induces no rule about either. The training-only heads are thrown away afterwards.
 """
 
@@ -14,25 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.training.nano.dense import CELLS_PER_SIDE, merge_cells
 from conceptseg.training.nano.episodes import Episode, EpisodeData
-from conceptseg.training.nano.matching import matching_loss
+from conceptseg.training.nano.looking import LOOKING_LAYER, looking_losses
 from conceptseg.training.nano.vision_stage import VisionData, VisionItem, VisionLearner
 
 __all__ = ["EpisodeLearner", "LessonData", "LessonLearner"]
 
 _BOX_TAGS = ("<bbox>", "<check>")
 _NAMING_WEIGHT = 0.5
-_MATCHING_LAYER = 1
-_MATCHING_HEADS = 4
-"""Heads of the language model's second layer that are told where to look; the others find out for themselves."""
-_UNALIKE = ("static_difference", "view_difference")
-"""Tasks whose targets look like nothing that the references mark."""
 
 
 class EpisodeLearner(nn.Module):
@@ -69,10 +64,11 @@ class EpisodeLearner(nn.Module):
         text_loss, numbers = self._text_loss(layers[-1], inputs.input_ids, [e.response for e in episodes])
         is_image = inputs.input_ids == reasoner.processor.image_token_id
         seen_loss, seen_numbers = self._seen_loss(self.middle_norm(layers[len(layers) // 2][is_image]), episodes)
-        match_loss = _match_loss(states.attentions[_MATCHING_LAYER][:, :_MATCHING_HEADS], is_image, episodes)
+        look_losses = looking_losses(states.attentions[LOOKING_LAYER], is_image, episodes)
         box_loss, off = self._box_loss(layers[-1], inputs.input_ids, episodes)
-        numbers |= {**seen_numbers, "match": float(match_loss.detach()), "head_off": off}
-        return text_loss + seen_loss + 2.0 * match_loss + 4.0 * box_loss, numbers, len(episodes)
+        numbers |= {**seen_numbers, **{name: float(loss.detach()) for name, loss in look_losses.items()}}
+        loss = text_loss + seen_loss + 2.0 * sum(look_losses.values()) + 4.0 * box_loss
+        return loss, {**numbers, "head_off": off}, len(episodes)
 
     def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
         """What image tokens know of the target: its share of their four patches, and its box where they hold some."""
@@ -131,25 +127,6 @@ class EpisodeLearner(nn.Module):
             "words_right": float(words_right),
             "off_px": float(pixels_off),
         }
-
-
-def _match_loss(
-    attention: Float[Tensor, "batch heads tokens tokens"],
-    is_image: Bool[Tensor, "batch tokens"],
-    episodes: Sequence[Episode],
-) -> Tensor:
-    """The matching loss over the episodes whose targets look like what their references mark."""
-    losses = []
-    for row, episode in enumerate(episodes):
-        if len(episode.coverage) < 2 or episode.sample.task in _UNALIKE:
-            continue
-        places = torch.nonzero(is_image[row])[:, 0]
-        mosaic, target = (torch.from_numpy(merge_cells(share)).mean(1).to(places.device) for share in episode.coverage)
-        shown = torch.from_numpy(merge_cells(episode.withheld.astype(np.float32)).mean(axis=1) < 0.5)
-        keys = places[: len(mosaic)][shown]
-        looks = attention[row][:, places[len(mosaic) :]][..., keys]
-        losses.append(matching_loss(looks, mosaic[shown], target))
-    return torch.stack(losses).mean() if losses else attention.float().sum() * 0
 
 
 def _soft_numbers(count: int, blur_px: float) -> Float[Tensor, "count count"]:

@@ -1,4 +1,4 @@
-"""The matching loss: image tokens are as much target as what they look at is marked."""
+"""Where attention is told to look: at what looks alike, and at the same place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from conceptseg.training.nano.matching import matching_loss
+from conceptseg.training.nano.looking import matching_loss
 
 
 def loss(attention: list[list[list[float]]], marked: list[float], truth: list[float]) -> float:
