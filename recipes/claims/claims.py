@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 from textwrap import fill
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -207,9 +208,9 @@ def _command(words: Sequence[str], data: Sequence[str], places: Mapping[str, str
 
 def _write(plan: Mapping[str, Any], commands: Mapping[str, list[str]], out: Path) -> None:
     runs = {name: load_run(out / name) for name in commands}
-    timing = _read(out / TIMING)
-    check_runs(plan, commands, runs, timing)
-    PAGE.write_text(page(plan, commands, runs, timing=timing, references=_read(REFERENCES)), encoding="utf-8")
+    timing, references = _read(out / TIMING), _read(REFERENCES)
+    check_runs(plan, commands, runs, {TIMING: timing, REFERENCES.name: references})
+    PAGE.write_text(page(plan, commands, runs, timing=timing, references=references), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -220,13 +221,19 @@ def check_runs(
     plan: Mapping[str, Any],
     commands: Mapping[str, list[str]],
     runs: Mapping[str, Run],
-    timing: Mapping[str, Any] | None = None,
+    reports: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({}),
 ) -> None:
     """Make sure that runs are what the page will say they are.
 
+    Args:
+        plan: claims.yaml.
+        commands: of the runs.
+        runs: by name.
+        reports: other measurements of the finished checkpoint that the page quotes, by the names of their files.
+
     Raises:
         InputError: some are not finished, or are not what their command makes (all are named), or runs of one
-            checkpoint, with the timing among them, have different digests.
+            checkpoint, with the reports among them, have different digests.
     """
     problems = [f"{name} lacks {run.missing} of its questions" for name, run in runs.items() if run.missing]
     for name, run in runs.items():
@@ -238,7 +245,8 @@ def check_runs(
     for place in ("nano", "warmup"):
         mine = [runs[name] for name, words in plan["runs"].items() if name in runs and _place_of(words) == place]
         digests = {str(run.folder): run.checkpoint.get("sha256", {}) for run in mine}
-        require_one_checkpoint(digests | ({TIMING: timing["sha256"]} if timing and place == "nano" else {}))
+        quoted = {name: report["sha256"] for name, report in reports.items() if report} if place == "nano" else {}
+        require_one_checkpoint(digests | quoted)
 
 
 def _config_of(command: Sequence[str]) -> EvaluationConfig:

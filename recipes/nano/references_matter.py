@@ -18,6 +18,7 @@ from conceptseg import ConceptSegmenter
 from conceptseg.data.loading import load_sample
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
+from conceptseg.evaluation.provenance import describe_checkpoint
 from conceptseg.geometry import mask_iou
 from conceptseg.images import load_image
 from conceptseg.inference.results import SegmentationResult
@@ -53,6 +54,7 @@ def main() -> None:
         shown.append((min(own, followed) - swapped, pair, answers))
     drops = [row["own"] - row["swapped"] for row in rows]
     report = {"model": options.model, "task": TASK, "seed": options.seed, "queries": options.count} | {
+        "sha256": describe_checkpoint(options.model)["sha256"],
         "iou": mean(row["own"] for row in rows),
         "iou_with_swapped_references": mean(row["swapped"] for row in rows),
         "iou_of_swapped_with_their_own_truth": mean(row["followed"] for row in rows),

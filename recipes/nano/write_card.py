@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from conceptseg.errors import ConceptSegError
+from conceptseg.errors import ConceptSegError, InputError
 from conceptseg.evaluation.provenance import describe_checkpoint, require_one_checkpoint
 from conceptseg.evaluation.report.overview import summarise
 from conceptseg.evaluation.runs import Run, load_run
@@ -135,8 +135,10 @@ def write_card(runs: Sequence[Run], checkpoint: Path, trained: Sequence[str], da
 
     Raises:
         CheckpointError: the folder holds no checkpoint.
-        InputError: a run is of another checkpoint.
+        InputError: a run is of another checkpoint, or is not finished.
     """
+    if unfinished := [f"{run.folder} lacks {run.missing} of its questions" for run in runs if run.missing]:
+        raise InputError(f"A card needs whole runs: {'; '.join(unfinished)}. Run their commands again to finish them.")
     require_one_checkpoint(_digests(checkpoint, runs))
     config = ConceptSegConfig.read(checkpoint)
     world = [run for run in runs if run.config.data[0].startswith("world:")]

@@ -184,7 +184,7 @@ def test_how_far_references_are_looked_at_is_quoted(claims: ModuleType, drop: fl
 
 
 def test_whole_runs_of_one_checkpoint_pass(claims: ModuleType) -> None:
-    claims.check_runs(PLAN, commands(claims), two(), TIMING)
+    claims.check_runs(PLAN, commands(claims), two(), {"timing.json": TIMING, "references_matter.json": None})
 
 
 def test_runs_that_are_not_what_the_page_would_say_are_all_named(claims: ModuleType) -> None:
@@ -207,7 +207,7 @@ def test_runs_of_one_checkpoint_agree_and_of_two_may_differ(claims: ModuleType) 
     with pytest.raises(InputError, match=r"runs/whole \(home aaaaaa, mllm bbbbbb\); runs/routed .*mllm dddddd"):
         claims.check_runs(PLAN, everything, runs)
     with pytest.raises(InputError, match=r"timing\.json \(home aaaaaa, mllm dddddd\)"):
-        claims.check_runs(PLAN, commands(claims), two(), TIMING | {"sha256": other})
+        claims.check_runs(PLAN, commands(claims), two(), {"timing.json": TIMING | {"sha256": other}})
 
 
 def test_only_names_runs_there_are(claims: ModuleType) -> None:

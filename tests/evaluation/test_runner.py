@@ -60,6 +60,13 @@ def test_the_record_says_what_was_measured(fake_method, data, tmp_path):
     assert run.missing == 0 and run.failures == [] and "17 questions" in run.note and "UNFINISHED" not in run.note
 
 
+def test_a_note_tells_of_files_that_differed_from_the_commit(fake_method, data, tmp_path):
+    measure(config_of(*data), tmp_path)
+    run = load_run(tmp_path)
+    for commit, told in (("0123456789ab", "commit 012345678"), ("0123456789ab+changes", "commit 012345678+changes")):
+        assert replace(run, software={"commit": commit}).note.endswith(told)
+
+
 def test_killed_three_times_is_like_not_at_all(fake_method, data, tmp_path):
     whole = measure(config_of(*data), tmp_path / "whole")
     for dies_at in (1, 5, 8):  # in the first batch, in the second, after three of what was left

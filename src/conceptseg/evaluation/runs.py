@@ -54,8 +54,14 @@ class Run:
         ]
         parts += [] if config.references is None else [f"at most {config.references} references"]
         parts += [f"{len(self.failures)} failed and count as worst"] if self.failures else []
-        parts += [f"checkpoint {self.digest}, commit {str(self.software.get('commit'))[:9]}"]
+        parts += [f"checkpoint {self.digest}, commit {self._commit}"]
         return "; ".join(parts) + ("; UNFINISHED" if self.missing else "")
+
+    @property
+    def _commit(self) -> str:
+        """In short; that files differed from it stays told."""
+        commit, changes, _ = str(self.software.get("commit")).partition("+")
+        return commit[:9] + ("+changes" if changes else "")
 
     @property
     def digest(self) -> str:

@@ -117,6 +117,14 @@ def test_runs_of_another_checkpoint_than_the_folder_make_no_card(card: ModuleTyp
         write(card, [run("a", [True], DIGESTS | {"home": "eeeeeeee"})], folder)
 
 
+def test_an_unfinished_run_makes_no_card(card: ModuleType, folder: Path) -> None:
+    half = run("half", [True] * 3)
+    object.__setattr__(half, "questions", {WORLD: 5})
+    with pytest.raises(InputError, match="A card needs whole runs: runs/half lacks 2 of its questions"):
+        write(card, [run("whole", [True]), half], folder)
+    assert not (folder / "README.md").exists()
+
+
 def test_one_checkpoint_is_one_whoever_tells_of_it() -> None:
     require_one_checkpoint({})
     require_one_checkpoint({"a": {"home": "1", "sam": "2"}, "b": {"sam": "2", "home": "1"}})

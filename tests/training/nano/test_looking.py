@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from conceptseg.training.nano.looking import matching_loss
+from conceptseg.data.world import ConceptWorld
+from conceptseg.training.nano.architecture import FRAME_PX, build_nano
+from conceptseg.training.nano.episodes import Episode, EpisodeData, make_episode
+from conceptseg.training.nano.looking import _same_place, looking_losses, matching_loss, sameness_loss
+from conceptseg.training.nano.reasoner_stage import EpisodeLearner
 
 
 def loss(attention: list[list[list[float]]], marked: list[float], truth: list[float]) -> float:
@@ -50,3 +56,58 @@ def test_rounding_under_autocast_leaves_a_number():
     with torch.autocast("cpu", torch.bfloat16):
         value = matching_loss(attention, torch.ones(100), torch.ones(64))
     assert float(value) < 1e-2
+
+
+def test_looking_at_the_same_place_says_unchanged():
+    same = torch.tensor([[True, False], [False, True]])
+    looks_there, looks_away = torch.tensor([[[0.9, 0.0], [0.1, 0.9]]]), torch.tensor([[[0.0, 0.9], [0.9, 0.0]]])
+    assert float(sameness_loss(looks_there, same, torch.zeros(2))) == pytest.approx(-math.log(0.9), rel=1e-3)
+    assert float(sameness_loss(looks_there, same, torch.ones(2))) == pytest.approx(-5 * math.log(0.1), rel=1e-2)
+    assert float(sameness_loss(looks_away, same, torch.ones(2))) < 1e-3
+
+
+def test_heads_share_the_look():
+    looks = torch.tensor([[[0.8]], [[0.2]]])
+    assert float(sameness_loss(looks, torch.ones(1, 1, dtype=torch.bool), torch.zeros(1))) == pytest.approx(math.log(2))
+
+
+@pytest.fixture(scope="module")
+def learner_and_data() -> tuple[EpisodeLearner, EpisodeData]:
+    """An untrained nano, and episodes in which something changed."""
+    model = build_nano(["what changed"], ["cat"])
+    model.reasoner.mllm.set_attn_implementation("eager")
+    world = ConceptWorld(tasks=["static_difference"], split="train", seed=0, size_px=FRAME_PX)
+    return EpisodeLearner(model.reasoner, FRAME_PX), EpisodeData(model, world, seed=0)
+
+
+@pytest.fixture(scope="module")
+def differences(learner_and_data) -> list[Episode]:
+    """One with four references, one with one."""
+    _, data = learner_and_data
+    return [make_episode(data, data.world[0], 4), make_episode(data, data.world[1], 1)]
+
+
+def test_a_token_has_its_place_once_in_every_reference(differences):
+    four, one = (_same_place(episode.places) for episode in differences)
+    assert four.shape == one.shape == (36, 36)
+    assert (four.sum(axis=1) == 4).all() and (one == np.eye(36, dtype=bool)).all()
+    assert np.flatnonzero(four[0]).tolist() == [0, 3, 18, 21]  # the corners of four pictures of 3 × 3 tokens
+    assert np.flatnonzero(four[35]).tolist() == [14, 17, 32, 35]
+
+
+def test_differences_teach_to_look_at_places_and_nothing_else(differences):
+    attention = torch.full((1, 8, 72, 72), 1 / 72, requires_grad=True)
+    losses = looking_losses(attention, torch.ones(1, 72, dtype=torch.bool), differences[:1])
+    assert losses["match"].item() == 0.0 and losses["same"].item() > 0
+    losses["same"].backward()
+    assert attention.grad is not None
+    taught = attention.grad[0].abs().sum(dim=(1, 2)) > 0
+    assert taught.tolist() == [False] * 4 + [True] * 2 + [False] * 2
+
+
+def test_a_batch_without_any_box_is_learned_from(learner_and_data, differences):
+    """A bug once: the mean over no box is no number."""
+    learner, _ = learner_and_data
+    nowhere = replace(differences[1], boxes=np.full((2, 4), np.nan, dtype=np.float32))
+    loss, numbers, _ = learner.loss([nowhere])
+    assert torch.isfinite(loss) and numbers["head_off"] == 0.0

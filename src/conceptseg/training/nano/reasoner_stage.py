@@ -99,7 +99,9 @@ class EpisodeLearner(nn.Module):
                 guess = self.box_heads[head](states[rows[known], columns[known] + step]).float()
                 offs.append(guess - truth[rows[known], index])
         off = torch.cat(offs)
-        return F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05), float(offs[1].detach().abs().mean())
+        # A mean over no box is no number; the sum of none is 0, and has a gradient.
+        loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if len(off) else off.sum()
+        return loss, float(offs[1].detach().abs().sum()) / max(1, offs[1].numel())
 
     def _text_loss(
         self, states: Tensor, input_ids: Int[Tensor, "batch tokens"], responses: Sequence[str]
