@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -66,7 +67,8 @@ REPORT = {"model": "nano", "task": "saliency", "queries": 50, "iou": 0.5, "iou_w
 
 
 @pytest.fixture
-def claims() -> ModuleType:
+def claims(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     spec = spec_from_file_location("claims_script", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -256,19 +258,20 @@ class FakeSegmenter:
 
 def test_routes_take_turns_on_pictures_of_their_own(claims: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeSegmenter()
-    monkeypatch.setattr(claims.time, "perf_counter", lambda: fake.clock)
+    timing = import_module("claims_timing")
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: fake.clock)
     samples = [
         ConceptSample(id=name, task="living", concept="cat", image=Image.fromarray(np.zeros((4, 4, 3), np.uint8)))
         for name in "ab"
     ]
-    assert claims.time_routes(fake, samples) == [(0.5, 2.0, True), (0.5, 2.0, False)]
+    assert timing.time_routes(fake, samples) == [(0.5, 2.0, True), (0.5, 2.0, False)]
     assert fake.asked[2:] == [("a", "auto"), ("a", "reason"), ("b", "reason"), ("b", "auto")]
     assert fake.asked[:2] == [("a", "auto"), ("a", "reason")]  # not counted: weights are read
     assert len({id(image) for image in fake.images}) == 6
 
 
 def test_timing_by_hand(claims: ModuleType) -> None:
-    found = claims.summarise_timing([(0.1, 0.4, True), (0.2, 0.5, True), (0.6, 0.6, False)])
+    found = import_module("claims_timing").summarise_timing([(0.1, 0.4, True), (0.2, 0.5, True), (0.6, 0.6, False)])
     assert json.loads(json.dumps(found)) == found
     assert (found["questions"], found["direct"]) == (3, pytest.approx(2 / 3))
     assert found["auto"] == pytest.approx({"median": 0.2, "mean": 0.3})
