@@ -73,7 +73,14 @@ def page(
     about = {"count": len(runs), "questions": len(first.rows), "data": " and ".join(plan["data"])}
     head = _HEAD.format(**about, references=fill(_followed(references), 120))
     seconds = [_seconds(timing)] if timing else []
-    body = [*_verdicts(plan, runs), *_untested(plan, runs), *_routing(runs), *seconds, *_made(commands, runs)]
+    body = [
+        *_verdicts(plan, runs),
+        *_lineage(plan, runs),
+        *_untested(plan, runs),
+        *_routing(runs),
+        *seconds,
+        *_made(commands, runs),
+    ]
     return "\n".join([head, *body]) + "\n"
 
 
@@ -96,6 +103,22 @@ def _verdicts(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
     header = "| paper | claim | on | ours | against | difference | holds if | verdict |"
     measured = [claim for claim in plan["claims"] if not _lacking(plan, claim, runs)]
     return [header, "|---" * 8 + "|", *(_verdict(plan, claim, runs) for claim in measured)]
+
+
+def _lineage(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
+    """Which checkpoint was trained on, where any was: it need not be the one that all else is measured on."""
+    if not any(name in runs for family in plan["trained"]["recipes"] for name in members(plan, family)):
+        return []
+    start, finished = runs["warm"], runs["whole"]
+    which = (
+        "the one that all else is measured on" if start.digest == finished.digest else "not the one measured elsewhere"
+    )
+    about = f"What was trained for a claim went on from checkpoint {start.digest} (run warm): {which}."
+    return [
+        "",
+        about,
+        f"Each by {plan['trained']['base'].removeprefix('../')} with the change of its recipe in `claims.yaml`.",
+    ]
 
 
 def _lacking(plan: Mapping[str, Any], claim: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:

@@ -127,7 +127,10 @@ def test_what_was_trained_is_compared_seed_by_seed(claims: ModuleType) -> None:
     rest = {"CD": (0.5, 0.5), "CR": (0.5, 0.5)}
     means = {"warm": 0.5, "tuned_1": 0.6, "tuned_2": 0.8, "boxed_1": 0.5, "boxed_2": 0.75}
     runs = two() | {name: run(name, {"CI": (mean, mean), **rest}, {"mllm": name}) for name, mean in means.items()}
-    rows = rows_of(claims.page(PLAN, everything, runs))
+    page = claims.page(PLAN, everything, runs)
+    assert "went on from checkpoint warm (run warm): not the one measured elsewhere." in page
+    assert "went on" not in claims.page(PLAN, commands(claims), two())
+    rows = rows_of(page)
     # four of twenty tasks: the seeds gain 0.1 and 0.3 there, 0.02 and 0.06 over all, variance 0.0008: √(0.0008 / 2)
     assert rows["5"] == [
         "Trained",
