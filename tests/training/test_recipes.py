@@ -42,7 +42,7 @@ def test_a_recipe_can_be_worked_out(path, tiny_checkpoint):
     plan = plan_training(config)
     samples, steps = {
         "meta_grpo_nano": (4096, 60),
-        "stage_two": (4096, 60),
+        "stage_two": (4096, 30),
         "warmup_overfit": (64, 200 * 64 / 32),
     }.get(path.stem, (4096 - 64, 20 * 4032 / config.batch_size if config.stage == "warmup" else 2 * 4032 / 8))
     assert (plan.samples, plan.steps) == (samples, steps)
