@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,10 +33,14 @@ from conceptseg.evaluation.settings import EvaluationConfig
 from conceptseg.evaluation.sources import parse_option
 from conceptseg.interfaces.cli import evaluate
 from conceptseg.interfaces.cli import main as conceptseg
+from conceptseg.training.config import TrainingConfig
+from conceptseg.training.config_reading import load_config
 
 PAGE = HERE.parents[1] / "docs" / "claims.md"
 REFERENCES = PAGE.parent / "figures" / "references_matter.json"
 """How far nano's masks follow its references, by recipes/nano/references_matter.py."""
+_INTERRUPTED = 130
+"""Exit statuses from here on mean a signal."""
 
 
 def main() -> None:
@@ -57,23 +61,61 @@ def main() -> None:
     try:
         if options.what == "train":
             trainings = plan_trainings(plan, options.warmup, options.out, options.only)
-            sys.exit(max(conceptseg(command) for command in trainings.values()))
+            sys.exit(run_all(trainings.values()))
         commands = plan_commands(plan, {"nano": options.nano, "warmup": options.warmup}, options.out, options.only)
         if options.what == "run":
-            sys.exit(max(conceptseg(command) for command in commands.values()))
+            sys.exit(run_all(commands.values()))
         elif options.what == "time":
             time_model(options.nano, options.count, options.out)
         else:
-            _write(plan, commands, options.out)
+            _write(plan, options.warmup, commands, options.out)
     except ConceptSegError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
-def _write(plan: Mapping[str, Any], commands: Mapping[str, list[str]], out: Path) -> None:
-    runs = {name: load_run(out / name) for name in commands}
+def run_all(commands: Iterable[Sequence[str]]) -> int:
+    """Run each command of `conceptseg`; the worst exit status, or the first that says it was interrupted."""
+    worst = 0
+    for command in commands:
+        worst = max(worst, conceptseg(command))
+        if worst >= _INTERRUPTED:
+            break
+    return worst
+
+
+def _write(plan: Mapping[str, Any], warmup: str | None, commands: Mapping[str, list[str]], out: Path) -> None:
+    trainings = plan_trainings(plan, warmup, out) if warmup else {}
+    made = {name: words for name, words in commands.items() if name not in trainings or (out / name).exists()}
+    runs = {name: load_run(out / name) for name in made}
+    check_trainings({name: words for name, words in trainings.items() if name in runs})
     timing, references = _read(out / TIMING), _read(REFERENCES)
-    check_runs(plan, commands, runs, {TIMING: timing, REFERENCES.name: references})
-    PAGE.write_text(page(plan, commands, runs, timing=timing, references=references), encoding="utf-8")
+    check_runs(plan, made, runs, {TIMING: timing, REFERENCES.name: references})
+    made |= {f"train {name}": words for name, words in trainings.items() if name in runs}
+    PAGE.write_text(page(plan, made, runs, timing=timing, references=references), encoding="utf-8")
+
+
+def check_trainings(trainings: Mapping[str, Sequence[str]]) -> None:
+    """Make sure that each training was the one that its command makes.
+
+    Args:
+        trainings: as of `plan_trainings`.
+
+    Raises:
+        InputError: some were not; each is named with what differs.
+    """
+    problems = []
+    for name, words in trainings.items():
+        want = load_config("meta-grpo", words[3], words[4:])
+        have = load_config("meta-grpo", want.out / "config.yaml")
+        differing = [key for key, value in _comparable(want).items() if _comparable(have)[key] != value]
+        problems += [f"{name} in {', '.join(differing)}"] if differing else []
+    if problems:
+        raise InputError(f"These were trained otherwise than they would be now: {'; '.join(problems)}.")
+
+
+def _comparable(config: TrainingConfig) -> dict[str, Any]:
+    values = config.model_dump(exclude={"out"})
+    return values | {"model": values["model"] | {"checkpoint": str(Path(config.model.checkpoint).resolve())}}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -105,10 +147,13 @@ def check_runs(
         problems += [f"{name} was made with {', '.join(differing)}"] if differing else []
     if problems:
         raise InputError(f"These runs cannot be written about: {'; '.join(problems)}.")
+    quoted = {name: report.get("sha256", {}) for name, report in reports.items() if report}
     for place in ("nano", "warmup"):
         mine = [runs[name] for name, words in plan["runs"].items() if name in runs and place_of(words) == place]
         digests = {str(run.folder): run.checkpoint.get("sha256", {}) for run in mine}
-        quoted = {name: report["sha256"] for name, report in reports.items() if report} if place == "nano" else {}
+        quoted = (
+            {name: report.get("sha256", {}) for name, report in reports.items() if report} if place == "nano" else {}
+        )
         require_one_checkpoint(digests | quoted)
 
 

@@ -15,12 +15,13 @@ from conceptseg.taxonomy import LEAF_TASKS, level_of
 
 _HEAD = """# The paper's claims in small
 
-Made by `python recipes/claims/claims.py run` and `write` from {count} runs of nano over the same {questions} questions:
-{data}.
+Made by `python recipes/claims/claims.py` (`train`, `run`, `time`, `write`) from {count} runs of nano over the same
+{questions} questions: {data}.
 Scores are mIoU × 100, the mean over tasks of each task's mean; ± is one standard error of the paired difference. Two of
 them decide whether the difference is where *holds if* wants it: *holds*, *does not hold*, or *not decided*. Where every
 question got the same score from both runs there is nothing to decide: *same answers*. What was trained for a claim was
-trained once a seed: its difference is the mean over the seeds, whose own stand in brackets, and ± holds their spread.
+trained once a seed: its difference is the mean over the seeds, whose own stand in brackets, and ± holds their spread;
+as three seeds tell that badly, more than two of them decide there (Student's t).
 
 nano is a model of fourteen million parameters in a made world. That a claim holds here is evidence for the mechanism;
 that it does not is evidence against this small training first of all.
@@ -113,11 +114,11 @@ def _lineage(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
     which = (
         "the one that all else is measured on" if start.digest == finished.digest else "not the one measured elsewhere"
     )
-    about = f"What was trained for a claim went on from checkpoint {start.digest} (run warm): {which}."
+    base = plan["trained"]["base"].replace("..", "recipes", 1)
     return [
         "",
-        about,
-        f"Each by {plan['trained']['base'].removeprefix('../')} with the change of its recipe in `claims.yaml`.",
+        f"What was trained for a claim went on from checkpoint {start.digest} (run warm): {which}.",
+        f"Each by {base} with the change of its recipe in `claims.yaml`.",
     ]
 
 
@@ -154,7 +155,7 @@ def _pairs(plan: Mapping[str, Any], claim: Mapping[str, Any]) -> Iterator[tuple[
 def _untested(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
     lines = ["", "## Not measured", "", "| paper | claim | what it takes |", "|---|---|---|"]
     left_out = [
-        {**claim, "needs": f"--warmup: {', '.join(lacking)}"}
+        {**claim, "needs": f"`claims.py train` and `run` with --warmup: {', '.join(lacking)}"}
         for claim in plan["claims"]
         if (lacking := _lacking(plan, claim, runs))
     ]

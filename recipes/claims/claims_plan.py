@@ -12,6 +12,7 @@ import yaml
 from conceptseg.errors import InputError
 
 HERE = Path(__file__).resolve().parent
+_PAPERS = "../meta_grpo.yaml"
 
 
 def plan_commands(
@@ -61,13 +62,15 @@ def plan_trainings(
 def _choose(possible: Mapping[str, Any], only: Sequence[str] | None) -> dict[str, Any]:
     unknown = [name for name in only or () if name not in possible]
     if unknown:
-        raise InputError(f"--only: no run {', '.join(map(repr, unknown))}. There are {', '.join(possible)}.")
+        raise InputError(f"--only: there is no {', '.join(map(repr, unknown))}. There are {', '.join(possible)}.")
     return {name: value for name, value in possible.items() if only is None or name in only}
 
 
 def _changes_of(recipe: Path) -> list[str]:
     """What a recipe changes in the one that it extends, as words for the command line."""
     own = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    if own["extends"] != _PAPERS:
+        raise InputError(f"{recipe}: expected extends: {_PAPERS}, got {own['extends']}, whose changes would be lost.")
     return [f"{key}={json.dumps(value)}" for key, value in _flat(own) if key not in ("extends", "out")]
 
 

@@ -22,7 +22,7 @@ from conceptseg.evaluation.settings import EvaluationConfig
 from conceptseg.inference import Query, Route
 from conceptseg.taxonomy import LEAF_TASKS, level_of
 from conceptseg.training.config import MetaGRPOConfig
-from conceptseg.training.config_reading import load_config
+from conceptseg.training.config_reading import load_config, save_config
 
 SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "claims" / "claims.py"
 DIGESTS = {"home": "aaaaaaaa", "mllm": "bbbbbbbb"}
@@ -157,9 +157,37 @@ def test_trainings_are_the_base_with_what_a_recipe_changes(claims: ModuleType) -
     assert (config.seed, config.reward.weights) == (2, {"format": 1.0, "mask": 1.0, "box": 1.0})
 
 
+@pytest.mark.parametrize(("statuses", "ran", "status"), [([0, 1, 0], 3, 1), ([0, 130, 0], 2, 130), ([143, 0], 1, 143)])
+def test_an_interruption_stops_the_rest(
+    claims: ModuleType, monkeypatch: pytest.MonkeyPatch, statuses: list[int], ran: int, status: int
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(claims, "conceptseg", lambda words: (asked.append(words), statuses[len(asked) - 1])[1])
+    assert claims.run_all([["x"]] * len(statuses)) == status and len(asked) == ran
+
+
+def test_trainings_are_held_against_what_their_command_would_make_now(claims: ModuleType, tmp_path: Path) -> None:
+    trainings = claims.plan_trainings(PLAN, str(tmp_path / "warm"), tmp_path, ["tuned_1", "boxed_2"])
+    for name, words in trainings.items():
+        (tmp_path / "trained" / name).mkdir(parents=True)
+        save_config(load_config("meta-grpo", words[3], words[4:]), tmp_path / "trained" / name / "config.yaml")
+    claims.check_trainings(trainings)
+    other = claims.plan_trainings(PLAN, str(tmp_path / "another"), tmp_path, ["boxed_2"])
+    other["boxed_2"].append("learning_rate=1.0")
+    with pytest.raises(InputError, match=r"trained otherwise.*: boxed_2 in model, learning_rate"):
+        claims.check_trainings(other)
+
+
+def test_a_recipe_of_another_base_is_no_ablation(claims: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text("extends: other.yaml\n", encoding="utf-8")
+    plan = PLAN | {"trained": PLAN["trained"] | {"recipes": {"odd": str(tmp_path / "odd.yaml")}}}
+    with pytest.raises(InputError, match=r"odd\.yaml: expected extends: \.\./meta_grpo\.yaml, got other\.yaml"):
+        claims.plan_trainings(plan, "w", Path("runs"))
+
+
 def test_what_has_no_runs_is_told_and_not_left_out(claims: ModuleType) -> None:
     page = claims.page(PLAN, commands(claims), two())
-    assert rows_of(page)["5"] == ["Trained", "--warmup: tuned_1, tuned_2, warm"]
+    assert rows_of(page)["5"] == ["Trained", "`claims.py train` and `run` with --warmup: tuned_1, tuned_2, warm"]
     assert rows_of(page)["6"] == ["More", "time"]
     assert page.index("| 5 |") > page.index("## Not measured")
 
@@ -218,7 +246,7 @@ def test_runs_of_one_checkpoint_agree_and_of_two_may_differ(claims: ModuleType) 
 def test_only_names_runs_there_are(claims: ModuleType) -> None:
     assert list(claims.plan_commands(PLAN, PLACES, Path("runs"), ["routed"])) == ["routed"]
     assert list(commands(claims)) == ["whole", "routed"]
-    with pytest.raises(InputError, match=r"no run 'rooted', 'warm'\. There are whole, routed"):
+    with pytest.raises(InputError, match=r"there is no 'rooted', 'warm'\. There are whole, routed"):
         claims.plan_commands(PLAN, PLACES, Path("runs"), ["rooted", "warm"])
 
 
@@ -227,8 +255,8 @@ def test_only_names_runs_there_are(claims: ModuleType) -> None:
     [
         (["write", "--only", "whole"], "--only is for train and run"),
         (["train"], "train needs --warmup"),
-        (["train", "--warmup", "w", "--only", "whole"], "no run 'whole'"),
-        (["run", "--only", "hole"], "no run 'hole'"),
+        (["train", "--warmup", "w", "--only", "whole"], "there is no 'whole'"),
+        (["run", "--only", "hole"], "there is no 'hole'"),
         (["time", "--count", "30"], "a multiple of the 20 tasks, got 30"),
     ],
 )

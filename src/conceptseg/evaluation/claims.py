@@ -10,12 +10,15 @@ from enum import Enum
 from statistics import mean, variance
 from typing import Any
 
+from scipy import stats
+
 from conceptseg.errors import InputError
 from conceptseg.evaluation.runs import Run
 
 __all__ = ["Comparison", "Verdict", "compare_runs", "pool_seeds"]
 
-_DECISIVE = 2.0
+_CHANCE = 2 * stats.norm.sf(2.0)
+"""Of a verdict where there is no difference: what two standard errors leave, 4.6 %."""
 
 
 class Verdict(str, Enum):
@@ -41,9 +44,11 @@ class Comparison:
     questions: int
     differing: int
     """Questions on which the runs score differently."""
+    decisive: float = 2.0
+    """How many standard errors decide: 2, or more where the error itself rests on a few seeds."""
 
     def verdict(self, margin: float = 0.0) -> Verdict:
-        """Whether the first run is better by more than `margin`: two standard errors decide, either way."""
+        """Whether the first run is better by more than `margin`: `decisive` standard errors decide, either way."""
         return self._decided(self.difference - margin)
 
     def verdict_within(self, margin: float) -> Verdict:
@@ -61,7 +66,7 @@ class Comparison:
     def _decided(self, room: float) -> Verdict:
         if self.differing == 0:
             return Verdict.SAME
-        if abs(room) <= _DECISIVE * self.standard_error:
+        if abs(room) <= self.decisive * self.standard_error:
             return Verdict.OPEN
         return Verdict.HOLDS if room > 0 else Verdict.FAILS
 
@@ -69,23 +74,29 @@ class Comparison:
 def pool_seeds(comparisons: Sequence[Comparison]) -> Comparison:
     """One comparison of trainings that differ in their seed alone, each made over the same questions.
 
-    Its standard error holds both what the questions and what the seeds leave open: the square root of the mean error's
-    square, for the questions are the same and do not become more, and of the seeds' variance over their number.
+    The variance of its difference is the sum of two: that of the questions (the mean standard error, squared, for more
+    seeds are not more questions) and that of the seeds (their variance over their number; a single seed shows none).
+    Few seeds tell their variance badly, so that more standard errors decide: Student's t at the chance that two of
+    them have otherwise, with the degrees of freedom of Welch and Satterthwaite, in which the questions count as many.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or they are not over as many questions.
     """
-    if not comparisons:
-        raise InputError("There is no comparison to pool: give one a seed.")
+    if not comparisons or len({one.questions for one in comparisons}) > 1:
+        asked = ", ".join(str(one.questions) for one in comparisons) or "none"
+        raise InputError(f"Seeds can be pooled where all answered the same questions; numbers of questions: {asked}.")
     differences = [one.difference for one in comparisons]
     seeds = variance(differences) / len(differences) if len(differences) > 1 else 0.0
+    whole = mean(one.standard_error for one in comparisons) ** 2 + seeds
+    freedom = (len(differences) - 1) * (whole / seeds) ** 2 if seeds else math.inf
     return Comparison(
         first=mean(one.first for one in comparisons),
         second=mean(one.second for one in comparisons),
         difference=mean(differences),
-        standard_error=math.hypot(mean(one.standard_error for one in comparisons), math.sqrt(seeds)),
+        standard_error=math.sqrt(whole),
         questions=comparisons[0].questions,
         differing=max(one.differing for one in comparisons),
+        decisive=float(stats.t.isf(_CHANCE / 2, freedom)),
     )
 
 

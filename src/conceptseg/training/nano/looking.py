@@ -34,14 +34,13 @@ def looking_losses(
     episodes: Sequence[Episode],
 ) -> dict[str, Tensor]:
     """The matching loss over the episodes whose targets look like what their references mark, the sameness loss over
-    those that compare pictures of one scene; 0 where a batch has none.
+    those that compare pictures of one scene; what a batch has no episode for is left out.
 
     Args:
         attention: of `LOOKING_LAYER`.
         is_image: the image tokens of each episode: mosaic first, then target, row by row.
         episodes: one a row.
     """
-    nothing = attention.float().sum() * 0
     losses: dict[str, list[Tensor]] = {"match": [], "same": []}
     for row, episode in enumerate(episodes):
         if episode.places is None:
@@ -55,7 +54,7 @@ def looking_losses(
         if episode.sample.task in _STILL:
             same = torch.from_numpy(_same_place(episode.places)).to(places.device)
             losses["same"].append(sameness_loss(looks[_SAMENESS_HEADS], same, target))
-    return {name: torch.stack(values).mean() if values else nothing for name, values in losses.items()}
+    return {name: torch.stack(values).mean() for name, values in losses.items() if values}
 
 
 def matching_loss(
@@ -98,7 +97,8 @@ def sameness_loss(
         truth: how much of each query has changed, 0…1.
     """
     looks = (attention.float() * same_place).sum(dim=2).mean(dim=0)
-    return _cost(1 - looks, truth)
+    # Attention that was rounded to bfloat16 can sum to more than 1, and a guess below 0 has no logarithm.
+    return _cost(1 - looks / looks.detach().clamp(min=1), truth)
 
 
 def _cost(guess: Float[Tensor, " queries"], truth: Float[Tensor, " queries"]) -> Tensor:

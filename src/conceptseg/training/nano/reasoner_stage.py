@@ -56,7 +56,7 @@ class EpisodeLearner(nn.Module):
         self.register_buffer("soft_numbers", _soft_numbers(frame_px + 1, blur_px), persistent=False)
 
     def loss(self, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float], int]:
-        """Text, coverage, extent, matching and box losses of a batch, and how right each is."""
+        """Text, coverage, extent, looking and box losses of a batch, and how right each is."""
         reasoner = self._reasoner[0]
         inputs = reasoner.encode([e.prompt for e in episodes], [e.response for e in episodes])
         states = self.mllm.model(**inputs, use_cache=False, output_hidden_states=True, output_attentions=True)
@@ -65,10 +65,10 @@ class EpisodeLearner(nn.Module):
         is_image = inputs.input_ids == reasoner.processor.image_token_id
         seen_loss, seen_numbers = self._seen_loss(self.middle_norm(layers[len(layers) // 2][is_image]), episodes)
         look_losses = looking_losses(states.attentions[LOOKING_LAYER], is_image, episodes)
-        box_loss, off = self._box_loss(layers[-1], inputs.input_ids, episodes)
+        box_loss, box_numbers = self._box_loss(layers[-1], inputs.input_ids, episodes)
         numbers |= {**seen_numbers, **{name: float(loss.detach()) for name, loss in look_losses.items()}}
         loss = text_loss + seen_loss + 2.0 * sum(look_losses.values()) + 4.0 * box_loss
-        return loss, {**numbers, "head_off": off}, len(episodes)
+        return loss, {**numbers, **box_numbers}, len(episodes)
 
     def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
         """What image tokens know of the target: its share of their four patches, and its box where they hold some."""
@@ -87,7 +87,9 @@ class EpisodeLearner(nn.Module):
         }
         return 2.0 * coverage_loss + 4.0 * extent_loss, numbers
 
-    def _box_loss(self, states: Tensor, input_ids: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, float]:
+    def _box_loss(
+        self, states: Tensor, input_ids: Tensor, episodes: Sequence[Episode]
+    ) -> tuple[Tensor, dict[str, float]]:
         """Both boxes at the start of the thought, each again at its own opening bracket."""
         vocabulary = self._reasoner[0].processor.tokenizer.vocab
         truth = torch.from_numpy(np.stack([episode.boxes for episode in episodes])).to(states.device)
@@ -101,7 +103,8 @@ class EpisodeLearner(nn.Module):
         off = torch.cat(offs)
         # A mean over no box is no number; the sum of none is 0, and has a gradient.
         loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if len(off) else off.sum()
-        return loss, float(offs[1].detach().abs().sum()) / max(1, offs[1].numel())
+        said = offs[1].detach()
+        return loss, {"head_off": float(said.abs().mean())} if len(said) else {}
 
     def _text_loss(
         self, states: Tensor, input_ids: Int[Tensor, "batch tokens"], responses: Sequence[str]
