@@ -182,3 +182,18 @@ def test_the_exit_status_says_whether_to_call_again(
         code = ended.code
     assert code == status
     assert ("run the same command again" in caplog.text) == (not done)
+
+
+def test_an_interruption_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "train_nano", interrupted)
+    monkeypatch.setattr(command.NanoRecipe, "read", lambda _: recipe())
+    monkeypatch.setattr(sys, "argv", ["nano", "--config", "any.yaml", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith("Interrupted. What was saved")
