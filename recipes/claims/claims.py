@@ -104,10 +104,10 @@ def check_trainings(trainings: Mapping[str, Sequence[str]]) -> None:
         InputError: some were not; each is named with what differs.
     """
     problems = []
-    for name, words in trainings.items():
-        want = load_config("meta-grpo", words[3], words[4:])
-        have = load_config("meta-grpo", want.out / "config.yaml")
-        differing = [key for key, value in _comparable(want).items() if _comparable(have)[key] != value]
+    for name, (_, stage, _, base, *changes) in trainings.items():
+        config = load_config(stage, base, changes)
+        want, have = _comparable(config), _comparable(load_config(stage, config.out / "config.yaml"))
+        differing = [key for key in want if have[key] != want[key]]
         problems += [f"{name} in {', '.join(differing)}"] if differing else []
     if problems:
         raise InputError(f"These were trained otherwise than they would be now: {'; '.join(problems)}.")

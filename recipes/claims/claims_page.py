@@ -62,7 +62,7 @@ def page(
 
     Args:
         plan: claims.yaml.
-        commands: of the runs.
+        commands: of the runs, and of what was trained for them.
         runs: as `check_runs` wants them.
         timing: as of `summarise_timing`; None leaves the section out.
         references: the report of recipes/nano/references_matter.py, if there is one.

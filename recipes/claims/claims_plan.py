@@ -49,13 +49,13 @@ def plan_trainings(
     Raises:
         InputError: a name in `only` is no training.
     """
+    trained = plan["trained"]
+    start = ["train", "meta-grpo", "--config", str(HERE / trained["base"]), f"model.checkpoint={warmup}"]
     trainings = {}
-    for family, recipe in plan["trained"]["recipes"].items():
+    for family, recipe in trained["recipes"].items():
         changes = _changes_of(HERE / recipe)
-        for seed in plan["trained"]["seeds"]:
-            name = f"{family}_{seed}"
-            words = ["--config", str(HERE / plan["trained"]["base"]), f"model.checkpoint={warmup}", f"seed={seed}"]
-            trainings[name] = ["train", "meta-grpo", *words, f"out={_training_folder(out, name)}", *changes]
+        for name, seed in zip(members(plan, family), trained["seeds"], strict=True):
+            trainings[name] = [*start, f"seed={seed}", f"out={_training_folder(out, name)}", *changes]
     return _choose(trainings, only)
 
 

@@ -17,8 +17,7 @@ from conceptseg.evaluation.runs import Run
 
 __all__ = ["Comparison", "Verdict", "compare_runs", "pool_seeds"]
 
-_CHANCE = 2 * stats.norm.sf(2.0)
-"""Of a verdict where there is no difference: what two standard errors leave, 4.6 %."""
+_DECISIVE = 2.0
 
 
 class Verdict(str, Enum):
@@ -44,7 +43,7 @@ class Comparison:
     questions: int
     differing: int
     """Questions on which the runs score differently."""
-    decisive: float = 2.0
+    decisive: float = _DECISIVE
     """How many standard errors decide: 2, or more where the error itself rests on a few seeds."""
 
     def verdict(self, margin: float = 0.0) -> Verdict:
@@ -52,9 +51,9 @@ class Comparison:
         return self._decided(self.difference - margin)
 
     def verdict_within(self, margin: float) -> Verdict:
-        """Whether the runs are equivalent, neither better by `margin` or more; two standard errors decide.
+        """Whether the runs are equivalent, neither better by `margin` or more; `decisive` standard errors decide.
 
-        It holds when |difference| + 2 standard errors < margin, and does not when |difference| - 2 of them > margin.
+        It holds when |difference| + as many of them < margin, and does not when |difference| - as many > margin.
 
         Raises:
             InputError: the margin is not above zero.
@@ -96,7 +95,7 @@ def pool_seeds(comparisons: Sequence[Comparison]) -> Comparison:
         standard_error=math.sqrt(whole),
         questions=comparisons[0].questions,
         differing=max(one.differing for one in comparisons),
-        decisive=float(stats.t.isf(_CHANCE / 2, freedom)),
+        decisive=float(stats.t.isf(stats.norm.sf(_DECISIVE), freedom)),
     )
 
 
