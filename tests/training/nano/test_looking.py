@@ -12,8 +12,14 @@ import torch
 from conceptseg.data.world import ConceptWorld
 from conceptseg.training.nano.architecture import FRAME_PX, build_nano
 from conceptseg.training.nano.episodes import Episode, EpisodeData, make_episode
-from conceptseg.training.nano.looking import _same_place, looking_losses, matching_loss, sameness_loss
+from conceptseg.training.nano.looking import looking_losses, matching_loss, pointing_loss, sameness_loss
+from conceptseg.training.nano.proxy_heads import ProxyHeads
 from conceptseg.training.nano.reasoner_stage import EpisodeLearner
+from conceptseg.training.nano.tokens import tokens_of
+
+
+PROXY = [0, 1, 2, 6, 7, 8, 12, 13, 14]
+"""The tokens of the first of four references, of 6 × 6."""
 
 
 def loss(attention: list[list[list[float]]], marked: list[float], truth: list[float]) -> float:
@@ -88,37 +94,92 @@ def differences(learner_and_data) -> list[Episode]:
 
 
 def test_a_token_has_its_place_once_in_every_reference(differences):
-    four, one = (_same_place(episode.places) for episode in differences)
+    four, one = (tokens_of(episode).same_place for episode in differences)
     assert four.shape == one.shape == (36, 36)
     assert (four.sum(axis=1) == 4).all() and (one == np.eye(36, dtype=bool)).all()
     assert np.flatnonzero(four[0]).tolist() == [0, 3, 18, 21]  # the corners of four pictures of 3 × 3 tokens
     assert np.flatnonzero(four[35]).tolist() == [14, 17, 32, 35]
 
 
+def taught_by(episode: Episode) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The losses of an episode, and where the attention (layers, heads, queries, keys) is taught by them."""
+    attentions = torch.full((5, 1, 8, 72, 72), 1 / 72, requires_grad=True)
+    losses = looking_losses(attentions.unbind(), torch.ones(1, 72, dtype=torch.bool), [episode])
+    sum(losses.values()).backward()
+    assert attentions.grad is not None
+    return losses, attentions.grad[:, 0].abs() > 0
+
+
 def test_differences_teach_to_look_at_places_and_nothing_else(differences):
-    attention = torch.full((1, 8, 72, 72), 1 / 72, requires_grad=True)
-    losses = looking_losses(attention, torch.ones(1, 72, dtype=torch.bool), differences[:1])
+    losses, taught = taught_by(differences[0])
+    assert losses.keys() == {"same", "same_proxy"}
+    heads = taught.any(dim=3).any(dim=2)
+    assert heads[1].tolist() == [False] * 4 + [True] * 4 and not heads[[0, 2, 3, 4]].any()
+    of_proxy = taught[1, 6:].any(dim=0).any(dim=0)
+    assert torch.nonzero(of_proxy)[:, 0].tolist() == PROXY
+
+
+def test_one_reference_has_no_proxy_to_look_at(differences):
+    losses, _ = taught_by(differences[1])
     assert losses.keys() == {"same"}
-    losses["same"].backward()
-    assert attention.grad is not None
-    taught = attention.grad[0].abs().sum(dim=(1, 2)) > 0
-    assert taught.tolist() == [False] * 4 + [True] * 2 + [False] * 2
 
 
-def test_likeness_teaches_to_look_at_the_references_that_are_shown(learner_and_data):
+def test_likeness_teaches_to_look_at_the_references_and_then_at_the_proxy(learner_and_data):
     _, data = learner_and_data
     world = ConceptWorld(tasks=["common_consistency"], split="train", seed=0, size_px=FRAME_PX)
-    attention = torch.full((1, 8, 72, 72), 1 / 72, requires_grad=True)
-    losses = looking_losses(attention, torch.ones(1, 72, dtype=torch.bool), [make_episode(data, world[0], 4)])
-    assert losses.keys() == {"match"}
-    losses["match"].backward()
-    assert attention.grad is not None
-    taught = attention.grad[0].abs() > 0
-    assert taught.any(dim=2).any(dim=1).tolist() == [True] * 4 + [False] * 4
-    queries, keys = taught.any(dim=2).any(dim=0), taught.any(dim=1).any(dim=0)
+    episode = make_episode(data, world[0], 4)
+    losses, taught = taught_by(episode)
+    assert losses.keys() == {"match", "point"}
+    heads = taught.any(dim=3).any(dim=2)
+    assert heads[1].tolist() == [True] * 4 + [False] * 4 and heads[2].tolist() == [True] * 2 + [False] * 6
+    queries, keys = taught[1].any(dim=2).any(dim=0), taught[1].any(dim=1).any(dim=0)
     assert not queries[:36].any() and queries[36:].all()  # the target's tokens look, the mosaic's do not
     grid = keys[:36].reshape(6, 6)
     assert not grid[:3, :3].any() and grid[3:].all() and not keys[36:].any()  # the first reference is the proxy
+    points, pointed_at = taught[2].any(dim=2).any(dim=0), taught[2].any(dim=1).any(dim=0)
+    assert torch.equal(points[36:], torch.from_numpy(tokens_of(episode).target > 0))
+    assert set(torch.nonzero(pointed_at)[:, 0].tolist()) <= set(PROXY)
+
+
+def test_pointing_costs_by_hand():
+    """Two heads put 0.8 and 0.2 on what is found; half of a key counts half; what is no target may look anywhere."""
+    attention = torch.tensor([[[0.8, 0.1], [0.0, 0.0]], [[0.2, 0.1], [0.0, 0.0]]])
+    both = pointing_loss(attention, torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
+    assert float(both) == pytest.approx(-math.log(0.5), rel=1e-3)
+    half = pointing_loss(attention, torch.tensor([0.4, 0.2]), torch.tensor([0.3, 0.0]))
+    assert float(half) == pytest.approx(-math.log(0.55), rel=1e-3)
+    assert float(pointing_loss(attention, torch.tensor([1.0, 0.0]), torch.zeros(2))) == 0
+
+
+def test_what_the_proxy_shows_here(differences):
+    """A target token's place lies in one token of the proxy, four of them in each."""
+    tokens = tokens_of(differences[0])
+    shown = tokens.marked.reshape(6, 6)[:3, :3]
+    assert np.allclose(tokens.proxy_here.reshape(6, 6), shown.repeat(2, axis=0).repeat(2, axis=1))
+    assert not tokens_of(differences[1]).proxy_here.any()
+
+
+def test_tokens_learn_the_proxys_box_where_they_can_know_it(learner_and_data, differences):
+    _, data = learner_and_data
+    world = ConceptWorld(tasks=["common_consistency"], split="train", seed=0, size_px=FRAME_PX)
+    alike = make_episode(data, world[0], 4)
+    for episode, knows in ((differences[0], tokens_of(differences[0]).proxy_here), (alike, tokens_of(alike).target)):
+        states = torch.zeros(72, 8, requires_grad=True)
+        heads = ProxyHeads(8)
+        torch.nn.init.zeros_(heads.change_head.weight)
+        loss, numbers = heads.loss([states], [episode])
+        loss.backward()
+        assert states.grad is not None and not states.grad[:36].any()
+        assert torch.equal(states.grad[36:].abs().sum(dim=1) > 0, torch.from_numpy(knows > 0.1))
+        off = np.abs(heads.box_head.bias.detach().numpy() - episode.boxes[1]).mean()
+        assert numbers["check_off"] == pytest.approx(float(off), rel=1e-4)
+
+
+def test_without_a_proxy_its_heads_learn_nothing(differences):
+    states = torch.zeros(72, 8, requires_grad=True)
+    loss, numbers = ProxyHeads(8).loss([states], [differences[1]])
+    loss.backward()
+    assert float(loss.detach()) == 0 and numbers == {}
 
 
 def test_attention_that_was_rounded_leaves_a_number():

@@ -1,26 +1,30 @@
-"""Where the language model should look among the references: at what looks like it, or at what stands in its place.
+"""Where the language model should look: at what looks like it, at what stands in its place, at what it is to check.
 
 Attention that compares a picture with its references is not found by gradients alone in any time we have. So some heads
-of the language model's second layer are told where to look; what to make of it is left to the layers above.
+of the language model's second and third layers are told where to look; what to make of it is left to the layers above.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from conceptseg.training.nano.dense import centres, merge_cells
 from conceptseg.training.nano.episodes import Episode
+from conceptseg.training.nano.tokens import EpisodeTokens, tokens_of
 
-__all__ = ["LOOKING_LAYER", "looking_losses", "matching_loss", "sameness_loss"]
+__all__ = ["is_still", "looking_losses", "matching_loss", "pointing_loss", "sameness_loss"]
 
-LOOKING_LAYER = 1
+_COMPARING_LAYER = 1
 _MATCHING_HEADS = slice(0, 4)
 _SAMENESS_HEADS = slice(4, 6)
+_PROXY_HEADS = slice(6, 8)
+_POINTING_LAYER = 2
+"""Above the comparing one: what matches its references is what can be pointed at in the proxy."""
+_POINTING_HEADS = slice(0, 2)
 _UNALIKE = ("static_difference", "view_difference")
 """Tasks whose targets look like nothing that the references mark."""
 _STILL = ("static_difference",)
@@ -28,33 +32,66 @@ _STILL = ("static_difference",)
 _LEAST = 1e-4
 
 
+def is_still(episode: Episode) -> bool:
+    """Whether an episode's pictures show one scene from one place."""
+    return episode.sample.task in _STILL
+
+
 def looking_losses(
-    attention: Float[Tensor, "batch heads tokens tokens"],
+    attentions: Sequence[Float[Tensor, "batch heads tokens tokens"]],
     is_image: Bool[Tensor, "batch tokens"],
     episodes: Sequence[Episode],
 ) -> dict[str, Tensor]:
-    """The matching loss over the episodes whose targets look like what their references mark, the sameness loss over
-    those that compare pictures of one scene; what a batch has no episode for is left out.
+    """What the batch's episodes teach of looking, by name; what it has no episode for is left out.
+
+    Where the target looks like what the references mark: `match` (the references) and `point` (the proxy). Where one
+    scene is compared with itself: `same` (all references) and `same_proxy`.
 
     Args:
-        attention: of `LOOKING_LAYER`.
+        attentions: of every layer.
         is_image: the image tokens of each episode: mosaic first, then target, row by row.
         episodes: one a row.
     """
-    losses: dict[str, list[Tensor]] = {"match": [], "same": []}
+    losses: dict[str, list[Tensor]] = {}
     for row, episode in enumerate(episodes):
-        if episode.places is None:
+        tokens = tokens_of(episode)
+        if tokens is None:
             continue
         places = torch.nonzero(is_image[row])[:, 0]
-        mosaic, target = (torch.from_numpy(merge_cells(share)).mean(1).to(places.device) for share in episode.coverage)
-        looks = attention[row][:, places[len(mosaic) :]][..., places[: len(mosaic)]]
-        if episode.sample.task not in _UNALIKE:
-            shown = torch.from_numpy(merge_cells(episode.withheld.astype(np.float32)).mean(axis=1) < 0.5)
-            losses["match"].append(matching_loss(looks[_MATCHING_HEADS][..., shown], mosaic[shown], target))
-        if episode.sample.task in _STILL:
-            same = torch.from_numpy(_same_place(episode.places)).to(places.device)
-            losses["same"].append(sameness_loss(looks[_SAMENESS_HEADS], same, target))
-    return {name: torch.stack(values).mean() for name, values in losses.items() if values}
+        keys, queries = places[: len(tokens.marked)], places[len(tokens.marked) :]
+        comparing, pointing = (
+            attentions[layer][row][:, queries][..., keys] for layer in (_COMPARING_LAYER, _POINTING_LAYER)
+        )
+        taught = _sameness(comparing, tokens) if is_still(episode) else _likeness(comparing, pointing, tokens, episode)
+        for name, loss in taught:
+            losses.setdefault(name, []).append(loss)
+    return {name: torch.stack(values).mean() for name, values in losses.items()}
+
+
+def _likeness(
+    comparing: Float[Tensor, "heads queries keys"],
+    pointing: Float[Tensor, "heads queries keys"],
+    tokens: EpisodeTokens,
+    episode: Episode,
+) -> Iterator[tuple[str, Tensor]]:
+    if episode.sample.task in _UNALIKE:
+        return
+    marked, target, is_proxy = (_like(comparing, part) for part in (tokens.marked, tokens.target, tokens.is_proxy))
+    yield "match", matching_loss(comparing[_MATCHING_HEADS][..., ~is_proxy], marked[~is_proxy], target)
+    if marked[is_proxy].any():
+        yield "point", pointing_loss(pointing[_POINTING_HEADS][..., is_proxy], marked[is_proxy], target)
+
+
+def _sameness(comparing: Float[Tensor, "heads queries keys"], tokens: EpisodeTokens) -> Iterator[tuple[str, Tensor]]:
+    target, proxy_here = _like(comparing, tokens.target), _like(comparing, tokens.proxy_here)
+    yield "same", sameness_loss(comparing[_SAMENESS_HEADS], _like(comparing, tokens.same_place), target)
+    if tokens.is_proxy.any():
+        there = _like(comparing, tokens.same_place & tokens.is_proxy)
+        yield "same_proxy", sameness_loss(comparing[_PROXY_HEADS], there, torch.maximum(target, proxy_here))
+
+
+def _like(tensor: Tensor, values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values).to(tensor.device)
 
 
 def matching_loss(
@@ -101,21 +138,29 @@ def sameness_loss(
     return _cost(1 - looks / looks.detach().clamp(min=1), truth)
 
 
+def pointing_loss(
+    attention: Float[Tensor, "heads queries keys"],
+    found: Float[Tensor, " keys"],
+    truth: Float[Tensor, " queries"],
+) -> Tensor:
+    """Cross-entropy of where the target's tokens look in the proxy: at what is to be found there.
+
+    The proxy stands first in the mosaic, so that its own tokens are made before any reference was seen; what is to be
+    found in it is known first to the tokens of the target, which look alike. Pointing there, they can pass on to the
+    response where it lies.
+
+    Args:
+        attention: how much the target picture's tokens (queries) look at those of the proxy (keys), 0…1.
+        found: how much of each key is to be segmented, 0…1; not all of them 0.
+        truth: how much of each query is; the others may look where they like.
+    """
+    looks = (attention.float() * (found / found.max())).sum(dim=2).mean(dim=0)
+    cost = -(_LEAST + (1 - _LEAST) * looks).log()
+    return (truth * cost).sum() / truth.sum().clamp(min=_LEAST)
+
+
 def _cost(guess: Float[Tensor, " queries"], truth: Float[Tensor, " queries"]) -> Tensor:
     """Cross-entropy; what is target counts five times."""
     guess = _LEAST + (1 - 2 * _LEAST) * guess  # a clamp would leave what is most wrong without a gradient
     loss = truth * guess.log() + (1 - truth) * (1 - guess).log()  # torch's own refuses to run under CUDA's autocast
     return -((1 + 4 * truth) * loss).mean()
-
-
-def _same_place(places: Float[np.ndarray, "patches patches 2"]) -> Bool[np.ndarray, "queries keys"]:
-    """Which tokens of the mosaic show the middle of each of the target's, in any reference.
-
-    Args:
-        places: where in its own reference each patch of the mosaic lies; NaN where there is none.
-    """
-    keys = merge_cells(places)
-    reach = np.nanmax(np.abs(keys - keys.mean(axis=1, keepdims=True)), initial=0.0) * 2
-    side = int(len(keys) ** 0.5)
-    apart = np.abs(centres(side, side).reshape(-1, 1, 2) - keys.mean(axis=1)[None])
-    return (apart <= reach + 1e-6).all(axis=2)

@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.training.nano.dense import CELLS_PER_SIDE, merge_cells
 from conceptseg.training.nano.episodes import Episode, EpisodeData
-from conceptseg.training.nano.looking import LOOKING_LAYER, looking_losses
+from conceptseg.training.nano.looking import looking_losses
+from conceptseg.training.nano.proxy_heads import ProxyHeads
 from conceptseg.training.nano.vision_stage import VisionData, VisionItem, VisionLearner
 
 __all__ = ["EpisodeLearner", "LessonData", "LessonLearner"]
@@ -47,6 +48,7 @@ class EpisodeLearner(nn.Module):
         self.middle_norm = nn.LayerNorm(width)
         self.coverage_head = nn.Linear(width, CELLS_PER_SIDE * CELLS_PER_SIDE)
         self.extent_head = nn.Linear(width, 4)
+        self.proxy_heads = ProxyHeads(width)
         self.box_heads = nn.ModuleList(nn.Linear(width, 4) for _ in range(2 * len(_BOX_TAGS)))
         tokenizer = reasoner.processor.tokenizer
         numbers = tokenizer.convert_tokens_to_ids([str(n) for n in range(frame_px + 1)])
@@ -63,11 +65,13 @@ class EpisodeLearner(nn.Module):
         layers = states.hidden_states
         text_loss, numbers = self._text_loss(layers[-1], inputs.input_ids, [e.response for e in episodes])
         is_image = inputs.input_ids == reasoner.processor.image_token_id
-        seen_loss, seen_numbers = self._seen_loss(self.middle_norm(layers[len(layers) // 2][is_image]), episodes)
-        look_losses = looking_losses(states.attentions[LOOKING_LAYER], is_image, episodes)
+        seen = self.middle_norm(layers[len(layers) // 2][is_image])
+        seen_loss, seen_numbers = self._seen_loss(seen, episodes)
+        proxy_loss, proxy_numbers = self.proxy_heads.loss(seen.split(is_image.sum(dim=1).tolist()), episodes)
+        look_losses = looking_losses(states.attentions, is_image, episodes)
         box_loss, box_numbers = self._box_loss(layers[-1], inputs.input_ids, episodes)
-        numbers |= {**seen_numbers, **{name: float(loss.detach()) for name, loss in look_losses.items()}}
-        loss = text_loss + seen_loss + 2.0 * sum(look_losses.values()) + 4.0 * box_loss
+        numbers |= {**seen_numbers, **proxy_numbers, **{name: float(loss.detach()) for name, loss in look_losses.items()}}
+        loss = text_loss + seen_loss + proxy_loss + 2.0 * sum(look_losses.values()) + 4.0 * box_loss
         return loss, {**numbers, **box_numbers}, len(episodes)
 
     def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
