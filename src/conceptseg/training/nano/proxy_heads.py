@@ -62,7 +62,7 @@ class ProxyHeads(nn.Module):
         box_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if len(off) else off.sum()
         change_loss = change.mean() if len(change) else change.sum()
         numbers = {"check_off": float(off.detach().abs().mean())} if len(off) else {}
-        return 4.0 * box_loss + 2.0 * change_loss, numbers
+        return 2.0 * box_loss + change_loss, numbers
 
 
 def _knowing(tokens: EpisodeTokens, episode: Episode) -> Float[np.ndarray, " queries"]:

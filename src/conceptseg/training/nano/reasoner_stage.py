@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ __all__ = ["EpisodeLearner", "LessonData", "LessonLearner"]
 
 _BOX_TAGS = ("<bbox>", "<check>")
 _NAMING_WEIGHT = 0.5
+_LOOKING_WEIGHTS = MappingProxyType({"match": 2.0, "same": 2.0, "point": 1.0, "same_proxy": 1.0})
 
 
 class EpisodeLearner(nn.Module):
@@ -71,7 +73,8 @@ class EpisodeLearner(nn.Module):
         look_losses = looking_losses(states.attentions, is_image, episodes)
         box_loss, box_numbers = self._box_loss(layers[-1], inputs.input_ids, episodes)
         numbers |= {**seen_numbers, **proxy_numbers, **{name: float(loss.detach()) for name, loss in look_losses.items()}}
-        loss = text_loss + seen_loss + proxy_loss + 2.0 * sum(look_losses.values()) + 4.0 * box_loss
+        looks = sum(_LOOKING_WEIGHTS[name] * loss for name, loss in look_losses.items())
+        loss = text_loss + seen_loss + proxy_loss + looks + 4.0 * box_loss
         return loss, {**numbers, **box_numbers}, len(episodes)
 
     def _seen_loss(self, seen: Tensor, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float]]:
