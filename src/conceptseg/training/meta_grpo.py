@@ -41,6 +41,7 @@ from conceptseg.training.objective import (
 )
 from conceptseg.training.policy import TokenReader, hidden_translation, join_translation, set_trainable, split_state
 from conceptseg.training.rewards import box_reward, check_reward, format_reward, meta_reward, unified_reward
+from conceptseg.training.shared_pictures import share_pictures
 from conceptseg.training.states import consecutive
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
 
@@ -108,6 +109,9 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
             callbacks=list(callbacks),
             peft_config=_lora_config(config) if config.policy.mllm == "lora" else None,
         )
+        for mllm in (policy, self.ref_model):
+            if mllm is not None:
+                share_pictures(self.accelerator.unwrap_model(mllm))
         self._reader = TokenReader(policy)
         if self._segmenter is not None:
             self._segmenter.to(self.args.device)

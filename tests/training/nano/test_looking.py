@@ -17,7 +17,6 @@ from conceptseg.training.nano.proxy_heads import ProxyHeads
 from conceptseg.training.nano.reasoner_stage import EpisodeLearner
 from conceptseg.training.nano.tokens import tokens_of
 
-
 PROXY = [0, 1, 2, 6, 7, 8, 12, 13, 14]
 """The tokens of the first of four references, of 6 × 6."""
 

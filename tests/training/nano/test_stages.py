@@ -17,9 +17,10 @@ from conceptseg.errors import TrainingError
 from conceptseg.files import lock_for_writing
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.training.nano import __main__ as command
-from conceptseg.training.nano import imitation, stages
+from conceptseg.training.nano import assembly, imitation, lessons, stages
+from conceptseg.training.nano.assembly import assemble
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
-from conceptseg.training.nano.stages import assemble, train_nano
+from conceptseg.training.nano.stages import train_nano
 
 TIMED = STAGES[:-1]
 
@@ -44,7 +45,7 @@ def leave(folder: Path, stage: str, *, seconds: float | None = None, weights: bo
 def keep_all(folder: Path) -> ConceptSegModel:
     """The weights of every stage, random as they are."""
     model = assemble(recipe(), folder)
-    for path, part in stages._parts(model, folder):
+    for path, part in assembly._parts(model, folder):
         save_file({key: value.contiguous().clone() for key, value in part.state_dict().items()}, path)
     return model
 
@@ -96,14 +97,13 @@ def test_two_runs_of_one_stage_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_every_stage_has_samples_of_its_own(tmp_path: Path) -> None:
-    folder = stages._Run(recipe(), tmp_path, float("inf"), torch.device("cpu"), None)
-    seeds = [stages._seed(name, folder.recipe) for name in (*STAGES, "imitation")]
+    seeds = [lessons._seed(name, recipe()) for name in (*STAGES, "imitation")]
     assert len({*seeds}) == len(seeds)
-    assert stages._seed("vision", recipe(seed=1)) != stages._seed("vision", recipe())
-    model = assemble(folder.recipe, tmp_path)
-    spoken, shown = (stages._episodes(name, folder, model) for name in ("reasoner", "translation"))
+    assert lessons._seed("vision", recipe(seed=1)) != lessons._seed("vision", recipe())
+    model = assemble(recipe(), tmp_path)
+    spoken, shown = (lessons.episodes_of(name, recipe(), model, None) for name in ("reasoner", "translation"))
     assert not torch.equal(*(torch.from_numpy(data[0].boxes).nan_to_num() for data in (spoken, shown)))
-    assert stages._scenes("vision", folder).seed != stages._scenes("reasoner", folder).seed
+    assert lessons._scenes("vision", recipe()).seed != lessons._scenes("reasoner", recipe()).seed
 
 
 def test_an_imitation_that_is_cut_short_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +124,8 @@ def test_an_imitation_that_is_cut_short_is_not_kept(tmp_path: Path, monkeypatch:
 def test_the_imitation_stops_with_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imitation, "_BATCH", 2)
     model = assemble(recipe(), tmp_path)
-    run = stages._Run(recipe(), tmp_path, float("inf"), torch.device("cpu"), None)
     before = {key: value.clone() for key, value in model.translation.state_dict().items()}
-    data = stages._episodes("imitation", run, model)
+    data = lessons.episodes_of("imitation", recipe(), model, None)
     imitation.imitate_regions(model, data, minutes=0.3, until_s=time.monotonic())
     assert all(torch.equal(before[key], value) for key, value in model.translation.state_dict().items())
 

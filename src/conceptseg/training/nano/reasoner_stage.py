@@ -72,7 +72,11 @@ class EpisodeLearner(nn.Module):
         proxy_loss, proxy_numbers = self.proxy_heads.loss(seen.split(is_image.sum(dim=1).tolist()), episodes)
         look_losses = looking_losses(states.attentions, is_image, episodes)
         box_loss, box_numbers = self._box_loss(layers[-1], inputs.input_ids, episodes)
-        numbers |= {**seen_numbers, **proxy_numbers, **{name: float(loss.detach()) for name, loss in look_losses.items()}}
+        numbers |= {
+            **seen_numbers,
+            **proxy_numbers,
+            **{name: float(loss.detach()) for name, loss in look_losses.items()},
+        }
         looks = sum(_LOOKING_WEIGHTS[name] * loss for name, loss in look_losses.items())
         loss = text_loss + seen_loss + proxy_loss + looks + 4.0 * box_loss
         return loss, {**numbers, **box_numbers}, len(episodes)

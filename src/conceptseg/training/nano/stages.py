@@ -2,62 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
 import torch
-from filelock import FileLock
-from safetensors.torch import load_file, save_file
 
-from conceptseg.data.world import ConceptWorld, vocabulary_texts
 from conceptseg.errors import InputError, TrainingError
-from conceptseg.files import lock_for_writing, replacing
+from conceptseg.files import lock_for_writing
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.loading import pick_device
 from conceptseg.training.config_reading import load_config
-from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, build_nano
-from conceptseg.training.nano.box_stage import BoxData, BoxLearner
-from conceptseg.training.nano.episodes import EpisodeData
+from conceptseg.training.nano.architecture import FRAME_PX
+from conceptseg.training.nano.assembly import WARMUP_CHECKPOINT, assemble, keep, keep_names, weights_file
 from conceptseg.training.nano.imitation import imitate_regions
+from conceptseg.training.nano.lessons import episodes_of, lesson_of
 from conceptseg.training.nano.loop import StageConfig, endless_batches, is_done, run_stage, steps_taken
 from conceptseg.training.nano.photographs import Photographs, folders_of_sets
-from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
-from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
 from conceptseg.training.nano.stage_log import names_of, read_log
-from conceptseg.training.nano.translation_stage import TranslationLearner
-from conceptseg.training.nano.vision_stage import VisionData, VisionLearner
-from conceptseg.training.nano.wording import WORDS
 from conceptseg.training.pictures import plot_curves
 from conceptseg.training.run import train
 
-__all__ = ["CHECKPOINT", "WARMUP_CHECKPOINT", "assemble", "train_nano"]
-
-WARMUP_CHECKPOINT = "warmup"
-"""Folder of the checkpoint after the concept translation's warm-up."""
+__all__ = ["CHECKPOINT", "train_nano"]
 
 CHECKPOINT = "checkpoint"
 """Folder of the finished checkpoint."""
 
-_NAMES_FILE = "names.json"
 _LAST_ROWS = 5
 _NEEDS = MappingProxyType(
     {"boxes": ("segmenter",), "reasoner": ("vision",), "translation": ("segmenter", "reasoner"),
      "meta_grpo": ("translation",)}
 )  # fmt: skip
 """Stage → the stages whose weights it builds on."""
-_SHARED = MappingProxyType({"boxes": "segmenter", "vision": "reasoner"})
-"""Stage → the stage in whose file its weights are kept."""
 _OVERWRITES = MappingProxyType({"segmenter": "boxes", "vision": "reasoner"})
 """Stage → the later one that goes on in the same file, and whose work a late end of the first would undo."""
 
@@ -120,56 +102,6 @@ def train_nano(
     return True
 
 
-def assemble(recipe: NanoRecipe, folder: Path) -> ConceptSegModel:
-    """The nano model with the weights of every timed stage that has left some in `folder`."""
-    model = build_nano(_texts(folder), _taught_names(folder), seed=recipe.seed)
-    for path, part in _parts(model, folder):
-        if path.exists():
-            part.load_state_dict(load_file(path))
-    model.reasoner.mllm.tie_weights()
-    return model
-
-
-def _texts(folder: Path) -> list[str]:
-    """The texts that the tokenizers are made of: fixed when a run begins, so that a resumed run keeps its tokens."""
-    path = folder / "texts.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".texts.lock"):  # two stages may begin at once, each in its own process
-        if not path.exists():
-            _write_json(path, [*vocabulary_texts(), *WORDS])
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as fresh:
-        fresh.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-
-
-def _taught_names(folder: Path) -> tuple[str, ...]:
-    """What the segmenter of this run was taught to call by name."""
-    path = folder / _NAMES_FILE
-    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else ConceptWorld.names_of("train")
-
-
-def _weights_file(stage: str, folder: Path) -> Path:
-    return folder / f"{_SHARED.get(stage, stage)}_weights.safetensors"
-
-
-def _parts(model: ConceptSegModel, folder: Path) -> list[tuple[Path, Any]]:
-    named = {"segmenter": model.segmenter.sam, "reasoner": model.reasoner.mllm, "translation": model.translation}
-    return [(_weights_file(name, folder), part) for name, part in named.items()]
-
-
-def _keep(stage: str, model: ConceptSegModel, folder: Path) -> None:
-    """Keep what a timed stage has trained where `assemble` finds it."""
-    for path, part in _parts(model, folder):
-        if path == _weights_file(stage, folder):
-            with replacing(path) as fresh:
-                save_file({key: value.contiguous().clone() for key, value in part.state_dict().items()}, fresh)
-    if stage == "translation":
-        model.save_pretrained(folder / WARMUP_CHECKPOINT, dtype=torch.float16)
-
-
 @contextmanager
 def _alone(stage: str, folder: Path) -> Iterator[None]:
     """Keep a second run of the stage out of the folder; other stages may run beside it."""
@@ -201,7 +133,7 @@ def _require_earlier(stage: str, run: _Run) -> None:
 
 
 def _has_left_weights(stage: str, run: _Run) -> bool:
-    if not _weights_file(stage, run.folder).exists():
+    if not weights_file(stage, run.folder).exists():
         return False
     if stage == "vision":
         return True  # the file is begun by this stage, and gone on with by the reasoner
@@ -217,7 +149,7 @@ def _require_no_later(stage: str, run: _Run) -> None:
     state = run.folder / f"{later}.safetensors"
     if later and steps_taken(state):
         raise TrainingError(
-            f"Stage {stage} has time left, but would overwrite {_weights_file(stage, run.folder)}, with which stage "
+            f"Stage {stage} has time left, but would overwrite {weights_file(stage, run.folder)}, with which stage "
             f"{later} has gone on. Leave {stage} out of the stages, or delete {state} to train {later} anew after it."
         )
 
@@ -241,67 +173,24 @@ def _train(config: StageConfig, run: _Run) -> bool:
     # torch's fused attention takes four times too long backwards in bfloat16 on a CPU, and shows no weights to teach.
     for part in (model.reasoner.mllm, model.segmenter.sam):
         part.set_attn_implementation("eager")
-    data, learner = _lesson(stage, run, model)
+    data, learner = lesson_of(stage, recipe, model, run.real)
+    if stage == "segmenter":
+        keep_names(data.names, folder)
     learner.to(model.device)
     batches = endless_batches(data, recipe.batch_size[stage], recipe.workers)
     return run_stage(config, learner, batches, learner.loss, folder, until_s=run.until_s,
                      prepare=lambda: _prepare(stage, run, model),
-                     finished=lambda: _keep(stage, model, folder))  # fmt: skip
+                     finished=lambda: keep(stage, model, folder))  # fmt: skip
 
 
 def _prepare(stage: str, run: _Run, model: ConceptSegModel) -> None:
     if stage != "translation":
         return
     minutes = run.recipe.imitation_minutes
-    imitate_regions(model, _episodes("imitation", run, model), minutes=minutes, until_s=run.until_s)
+    episodes = episodes_of("imitation", run.recipe, model, run.real)
+    imitate_regions(model, episodes, minutes=minutes, until_s=run.until_s)
     if time.monotonic() >= run.until_s:
         _log.warning("The call ended before the imitation did, which then begins anew: it takes %g minutes.", minutes)
-
-
-def _seed(stage: str, recipe: NanoRecipe) -> int:
-    """The seed of a stage's samples: other stages have others, so that each sees what none before it has seen."""
-    return int(np.random.SeedSequence([recipe.seed, zlib.crc32(stage.encode())]).generate_state(1)[0])
-
-
-def _lesson(stage: str, run: _Run, model: ConceptSegModel) -> tuple[Any, Any]:
-    """A stage's data and its learner."""
-    if stage in ("segmenter", "boxes"):
-        pictures = _pictures(stage, run)
-        if stage == "boxes":
-            return BoxData(pictures), BoxLearner(model.segmenter)
-        model.segmenter.train()
-        _write_json(run.folder / _NAMES_FILE, pictures.names)
-        return pictures, SegmenterLearner(model.segmenter, pictures.names)
-    if stage == "translation":
-        return _episodes(stage, run, model), TranslationLearner(model)
-    scenes = _scenes(stage, run)
-    if stage == "vision":
-        return scenes, VisionLearner(model.reasoner, len(scenes.classes))
-    learner = LessonLearner(model.reasoner, FRAME_PX, len(scenes.classes))
-    return LessonData(_episodes(stage, run, model), scenes), learner
-
-
-def _pictures(stage: str, run: _Run) -> SegmenterData:
-    recipe = run.recipe
-    tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
-    share = recipe.photograph_share.get(stage, 0.0)
-    return SegmenterData(tasks, seed=_seed(stage, recipe), size_px=FRAME_PX, patch_px=PATCH_PX,
-                         photographs=run.real, photograph_share=share)  # fmt: skip
-
-
-def _scenes(stage: str, run: _Run) -> VisionData:
-    recipe, seed = run.recipe, _seed(stage, run.recipe)
-    alone = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX, references=0)
-    return VisionData(alone, recipe.vision_tasks, seed=seed, size_px=FRAME_PX, patches=FRAME_PX // PATCH_PX)
-
-
-def _episodes(name: str, run: _Run, model: ConceptSegModel) -> EpisodeData:
-    """Episodes of a stage, or of the imitation before the translation, which shows what the translation does."""
-    recipe, seed = run.recipe, _seed(name, run.recipe)
-    stage = "translation" if name == "imitation" else name
-    tasks, share = recipe.weighed(stage, recipe.tasks), recipe.photograph_share.get(stage, 0.0)
-    world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=FRAME_PX)
-    return EpisodeData(model, world, seed=seed, photographs=run.real, photograph_share=share)
 
 
 def _second_stage(run: _Run) -> dict[str, float] | None:

@@ -1,0 +1,73 @@
+"""What each timed stage of nano's recipe is shown, and what learns from it."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from conceptseg.data.world import ConceptWorld
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX
+from conceptseg.training.nano.box_stage import BoxData, BoxLearner
+from conceptseg.training.nano.episodes import EpisodeData
+from conceptseg.training.nano.photographs import Photographs
+from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
+from conceptseg.training.nano.recipe import NanoRecipe
+from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
+from conceptseg.training.nano.translation_stage import TranslationLearner
+from conceptseg.training.nano.vision_stage import VisionData, VisionLearner
+
+__all__ = ["episodes_of", "lesson_of"]
+
+
+def lesson_of(stage: str, recipe: NanoRecipe, model: ConceptSegModel, real: Photographs | None) -> tuple[Any, Any]:
+    """A stage's data and its learner.
+
+    Args:
+        stage: a timed one.
+        recipe: which tasks are shown, how often, with how many photographs.
+        model: of which the stage trains a part.
+        real: photographs beside ConceptWorld.
+    """
+    if stage in ("segmenter", "boxes"):
+        pictures = _pictures(stage, recipe, real)
+        if stage == "boxes":
+            return BoxData(pictures), BoxLearner(model.segmenter)
+        model.segmenter.train()
+        return pictures, SegmenterLearner(model.segmenter, pictures.names)
+    if stage == "translation":
+        return episodes_of(stage, recipe, model, real), TranslationLearner(model)
+    scenes = _scenes(stage, recipe)
+    if stage == "vision":
+        return scenes, VisionLearner(model.reasoner, len(scenes.classes))
+    learner = LessonLearner(model.reasoner, FRAME_PX, len(scenes.classes))
+    return LessonData(episodes_of(stage, recipe, model, real), scenes), learner
+
+
+def episodes_of(name: str, recipe: NanoRecipe, model: ConceptSegModel, real: Photographs | None) -> EpisodeData:
+    """Episodes of a stage, or of the imitation before the translation, which shows what the translation does."""
+    seed = _seed(name, recipe)
+    stage = "translation" if name == "imitation" else name
+    tasks, share = recipe.weighed(stage, recipe.tasks), recipe.photograph_share.get(stage, 0.0)
+    world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=FRAME_PX)
+    return EpisodeData(model, world, seed=seed, photographs=real, photograph_share=share)
+
+
+def _pictures(stage: str, recipe: NanoRecipe, real: Photographs | None) -> SegmenterData:
+    tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
+    share = recipe.photograph_share.get(stage, 0.0)
+    return SegmenterData(tasks, seed=_seed(stage, recipe), size_px=FRAME_PX, patch_px=PATCH_PX,
+                         photographs=real, photograph_share=share)  # fmt: skip
+
+
+def _scenes(stage: str, recipe: NanoRecipe) -> VisionData:
+    seed = _seed(stage, recipe)
+    alone = ConceptWorld(tasks=recipe.tasks, split="train", seed=seed, size_px=FRAME_PX, references=0)
+    return VisionData(alone, recipe.vision_tasks, seed=seed, size_px=FRAME_PX, patches=FRAME_PX // PATCH_PX)
+
+
+def _seed(stage: str, recipe: NanoRecipe) -> int:
+    """The seed of a stage's samples: other stages have others, so that each sees what none before it has seen."""
+    return int(np.random.SeedSequence([recipe.seed, zlib.crc32(stage.encode())]).generate_state(1)[0])

@@ -1,0 +1,73 @@
+"""Equal pictures of a batch go through the vision tower once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conceptseg.training.nano.architecture import build_nano
+from conceptseg.training.shared_pictures import first_places, share_pictures
+
+SIDE = 12
+"""Patches along a picture's side."""
+
+
+@pytest.fixture
+def mllm():
+    return build_nano(["what changed"], ["cat"]).reasoner.mllm
+
+
+def batch(order: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures by number: their patches, one after another, and their grids."""
+    rng = torch.Generator().manual_seed(0)
+    different = torch.randn(max(order) + 1, SIDE * SIDE, 3 * 2 * 14 * 14, generator=rng)
+    return torch.cat([different[number] for number in order]), torch.tensor([[1, SIDE, SIDE]] * len(order))
+
+
+def counted(visual: torch.nn.Module) -> list[int]:
+    """How many patches each pass really encodes."""
+    sizes: list[int] = []
+    visual.patch_embed.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
+    return sizes
+
+
+def test_the_first_equal_picture_stands_for_the_others():
+    a, b = torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 1.0]])  # of one sum, and not equal
+    longer = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    assert first_places([a, b, a.clone(), longer, b.clone()]) == [0, 1, 0, 3, 1]
+
+
+def test_features_and_gradients_are_those_of_every_picture_alone(mllm):
+    pixels, grids = batch([0, 1, 0, 1, 0, 2])
+    weights = torch.linspace(-1, 1, 6 * 36)[:, None]
+    results = []
+    sizes = counted(mllm.model.visual)
+    for shared in (False, True):
+        if shared:
+            share_pictures(mllm)
+        mllm.zero_grad()
+        features = torch.cat(mllm.model.get_image_features(pixels, grids).pooler_output)
+        (features * weights).sum().backward()
+        results.append((features.detach(), mllm.model.visual.patch_embed.proj.weight.grad.clone()))
+    assert sizes == [6 * SIDE * SIDE, 3 * SIDE * SIDE]
+    for alone, together in zip(*results, strict=True):
+        assert torch.allclose(alone, together, rtol=1e-4, atol=1e-4)
+
+
+def test_different_pictures_are_left_as_they_are(mllm):
+    share_pictures(mllm)
+    sizes = counted(mllm.model.visual)
+    pixels, grids = batch([0, 1])
+    mllm.model.get_image_features(pixels, grids)
+    assert sizes == [2 * SIDE * SIDE]
+
+
+def test_pictures_of_other_sizes_keep_their_tokens(mllm):
+    share_pictures(mllm)
+    pixels, _ = batch([0, 1])
+    half = pixels[: SIDE * SIDE // 2]
+    grids = torch.tensor([[1, SIDE // 2, SIDE], [1, SIDE, SIDE], [1, SIDE // 2, SIDE]])
+    rows = torch.cat([half, pixels[SIDE * SIDE :], half])
+    features = mllm.model.get_image_features(rows, grids).pooler_output
+    assert [len(tokens) for tokens in features] == [18, 36, 18]
+    assert torch.equal(features[0], features[2])
