@@ -174,6 +174,14 @@ def test_tokens_learn_the_proxys_box_where_they_can_know_it(learner_and_data, di
         assert numbers["check_off"] == pytest.approx(float(off), rel=1e-4)
 
 
+def test_episodes_with_and_without_references_learn_in_one_batch(learner_and_data, differences):
+    """A bug once: an episode without references has fewer image tokens."""
+    learner, data = learner_and_data
+    world = ConceptWorld(tasks=["living"], split="train", seed=0, size_px=FRAME_PX)
+    loss, numbers, count = learner.loss([make_episode(data, world[0], 0), differences[0]])
+    assert torch.isfinite(loss) and numbers["check_off"] > 0 and count == 2
+
+
 def test_without_a_proxy_its_heads_learn_nothing(differences):
     states = torch.zeros(72, 8, requires_grad=True)
     loss, numbers = ProxyHeads(8).loss([states], [differences[1]])

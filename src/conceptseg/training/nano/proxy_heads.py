@@ -35,7 +35,7 @@ class ProxyHeads(nn.Module):
         self.box_head = nn.Linear(width, 4)
 
     def loss(
-        self, states: Sequence[Float[Tensor, "tokens width"]], episodes: Sequence[Episode]
+        self, states: Sequence[Float[Tensor, "_ width"]], episodes: Sequence[Episode]
     ) -> tuple[Tensor, dict[str, float]]:
         """The box of what is to be found in the proxy, and, in a scene that stands still, how much of it lies here.
 
