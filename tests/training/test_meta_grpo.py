@@ -85,6 +85,21 @@ def test_advantages_are_those_of_the_unified_reward(make, monkeypatch):
     assert batch["advantages"].numpy() == pytest.approx(expected.ravel(), abs=1e-4)
 
 
+@pytest.mark.parametrize("overrides", [(), ("policy.mllm=lora",)])
+def test_the_pictures_of_a_group_are_encoded_once(make, overrides):
+    trainer = make(*overrides)
+    passes: list[int] = []
+    policy = trainer._reasoner.mllm
+    for mllm in (policy, trainer.ref_model):
+        if mllm is not None:
+            mllm.model.visual.patch_embed.register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
+    batch = roll_out(trainer)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.compute_loss(trainer.model, batch)
+    different = len(batch["pixel_values"]) // trainer.config.group_size
+    assert len(passes) >= 3 and set(passes) == {different}
+
+
 def test_rollouts_see_the_prompts_of_inference(make):
     trainer = make()
     batch = roll_out(trainer)

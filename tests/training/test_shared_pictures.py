@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -34,7 +36,33 @@ def counted(visual: torch.nn.Module) -> list[int]:
 def test_the_first_equal_picture_stands_for_the_others():
     a, b = torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 1.0]])  # of one sum, and not equal
     longer = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
-    assert first_places([a, b, a.clone(), longer, b.clone()]) == [0, 1, 0, 3, 1]
+    grids = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 2], [1, 1, 1]])
+    assert first_places([a, b, a.clone(), longer, b.clone()], grids) == [0, 1, 0, 3, 1]
+
+
+def test_equal_rows_on_another_grid_are_another_picture():
+    """A bug once: dark above bright and dark beside bright can be the same rows."""
+    rows = torch.cat([torch.zeros(8, 4), torch.ones(8, 4)])
+    assert first_places([rows, rows, rows], torch.tensor([[1, 8, 2], [1, 2, 8], [1, 8, 2]])) == [0, 1, 0]
+
+
+def test_a_copy_uses_its_own_tower(mllm):
+    share_pictures(mllm)
+    copied = copy.deepcopy(mllm)
+    for parameter in copied.model.visual.parameters():
+        torch.nn.init.zeros_(parameter)
+    pixels, grids = batch([0, 0])
+    assert torch.cat(mllm.model.get_image_features(pixels, grids).pooler_output).any()
+    assert not torch.cat(copied.model.get_image_features(pixels, grids).pooler_output).any()
+
+
+def test_positions_worked_out_for_every_picture_are_kept(mllm):
+    share_pictures(mllm)
+    sizes = counted(mllm.model.visual)
+    pixels, grids = batch([0, 0])
+    visual = mllm.model.visual
+    visual(pixels, grid_thw=grids, position_ids=torch.zeros(2 * SIDE * SIDE, 2, dtype=torch.long))
+    assert sizes == [2 * SIDE * SIDE]
 
 
 def test_features_and_gradients_are_those_of_every_picture_alone(mllm):

@@ -2,7 +2,7 @@
 
 Departures from plain GRPO: the reward is that of Eq. 2, 6 and 7, for which each response's mask is drawn once; and the
 pass that gives the policy's log-probabilities also gives the hidden states that the concept translation turns into
-SAM 3's prompt, so that L_seg costs no pass of its own and reaches the MLLM.
+SAM 3's prompt, so that L_seg costs no pass of its own and reaches the MLLM. A group's pictures are encoded once.
 
 Relative to the paper: rollouts' temperature, clipping (0.2) and what a batch of 64 counts are ours, see
 `conceptseg.training.config`. Private methods of TRL used: `_generate_and_score_completions`, to carry episodes along.

@@ -5,13 +5,13 @@ At nano size the vision tower is a third of an update of stage II, nearly all of
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
+from types import MethodType
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -22,35 +22,38 @@ def share_pictures(mllm: PreTrainedModel) -> None:
     """From now on, let the vision tower encode each different picture of a pass once; gradients add up as before.
 
     Of the tower's output only what the language model takes (`pooler_output`) is complete; `last_hidden_state` holds
-    the different pictures alone.
+    the different pictures alone. A copy of the model shares in its own tower.
     """
     visual = mllm.model.visual
-    encode = visual.forward
-    cells = visual.spatial_merge_size**2
-
-    @functools.wraps(encode)
-    def forward(hidden_states: Tensor, grid_thw: Int[Tensor, "pictures 3"], **kwargs: Any) -> Any:
-        patches = grid_thw.prod(dim=1).tolist()
-        pictures = hidden_states.split(patches)
-        first = first_places(pictures)
-        kept = sorted({*first})
-        if len(kept) == len(first) or any(isinstance(value, Tensor) for value in kwargs.values()):
-            return encode(hidden_states, grid_thw, **kwargs)  # nothing to share, or worked out for every picture
-        output = encode(torch.cat([pictures[place] for place in kept]), grid_thw[kept], **kwargs)
-        tokens = dict(zip(kept, output.pooler_output.split([patches[place] // cells for place in kept]), strict=True))
-        everyone = torch.cat([tokens[place] for place in first])
-        return BaseModelOutputWithPooling(last_hidden_state=output.last_hidden_state, pooler_output=everyone)
-
-    visual.forward = forward
+    visual.forward = MethodType(_encode_once, visual)
 
 
-def first_places(pictures: Sequence[Float[Tensor, "_ values"]]) -> list[int]:
-    """For each picture, the place of the first one that equals it."""
-    sums = [float(total) for total in torch.stack([picture.float().sum() for picture in pictures]).tolist()]
-    alike: dict[tuple[int, float], list[int]] = {}
+def _encode_once(
+    visual: nn.Module, hidden_states: Float[Tensor, "patches values"], grid_thw: Int[Tensor, "pictures 3"], **more: Any
+) -> Any:
+    encode: Any = type(visual).forward
+    if any(isinstance(value, Tensor) for value in more.values()):
+        return encode(visual, hidden_states, grid_thw, **more)  # positions worked out beforehand, for every picture
+    patches = grid_thw.prod(dim=1).tolist()
+    pictures = hidden_states.split(patches)
+    first = first_places(pictures, grid_thw)
+    kept = sorted({*first})
+    if len(kept) == len(first):
+        return encode(visual, hidden_states, grid_thw, **more)
+    output = encode(visual, torch.cat([pictures[place] for place in kept]), grid_thw[kept], **more)
+    tokens = output.pooler_output.split([patches[place] // int(visual.spatial_merge_size) ** 2 for place in kept])
+    token_of = dict(zip(kept, tokens, strict=True))
+    everyone = torch.cat([token_of[place] for place in first])
+    return BaseModelOutputWithPooling(last_hidden_state=output.last_hidden_state, pooler_output=everyone)
+
+
+def first_places(pictures: Sequence[Float[Tensor, "_ values"]], grids: Int[Tensor, "pictures 3"]) -> list[int]:
+    """For each picture, the place of the first one that equals it in rows and grid."""
+    sums = torch.stack([picture.float().sum() for picture in pictures]).tolist()
+    alike: dict[tuple[float, ...], list[int]] = {}
     places: list[int] = []
-    for place, (picture, total) in enumerate(zip(pictures, sums, strict=True)):
-        others = alike.setdefault((len(picture), total), [])
+    for place, (picture, total, grid) in enumerate(zip(pictures, sums, grids.tolist(), strict=True)):
+        others = alike.setdefault((total, *grid), [])
         same = next((other for other in others if torch.equal(pictures[other], picture)), place)
         if same == place:
             others.append(place)

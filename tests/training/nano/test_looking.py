@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.data.world import ConceptWorld
-from conceptseg.training.nano.architecture import FRAME_PX, build_nano
-from conceptseg.training.nano.episodes import Episode, EpisodeData, make_episode
+from conceptseg.training.nano.episodes import Episode
 from conceptseg.training.nano.looking import looking_losses, matching_loss, pointing_loss, sameness_loss
-from conceptseg.training.nano.proxy_heads import ProxyHeads
-from conceptseg.training.nano.reasoner_stage import EpisodeLearner
 from conceptseg.training.nano.tokens import tokens_of
 
 PROXY = [0, 1, 2, 6, 7, 8, 12, 13, 14]
@@ -76,30 +72,6 @@ def test_heads_share_the_look():
     assert float(sameness_loss(looks, torch.ones(1, 1, dtype=torch.bool), torch.zeros(1))) == pytest.approx(math.log(2))
 
 
-@pytest.fixture(scope="module")
-def learner_and_data() -> tuple[EpisodeLearner, EpisodeData]:
-    """An untrained nano, and episodes in which something changed."""
-    model = build_nano(["what changed"], ["cat"])
-    model.reasoner.mllm.set_attn_implementation("eager")
-    world = ConceptWorld(tasks=["static_difference"], split="train", seed=0, size_px=FRAME_PX)
-    return EpisodeLearner(model.reasoner, FRAME_PX), EpisodeData(model, world, seed=0)
-
-
-@pytest.fixture(scope="module")
-def differences(learner_and_data) -> list[Episode]:
-    """One with four references, one with one."""
-    _, data = learner_and_data
-    return [make_episode(data, data.world[0], 4), make_episode(data, data.world[1], 1)]
-
-
-def test_a_token_has_its_place_once_in_every_reference(differences):
-    four, one = (tokens_of(episode).same_place for episode in differences)
-    assert four.shape == one.shape == (36, 36)
-    assert (four.sum(axis=1) == 4).all() and (one == np.eye(36, dtype=bool)).all()
-    assert np.flatnonzero(four[0]).tolist() == [0, 3, 18, 21]  # the corners of four pictures of 3 × 3 tokens
-    assert np.flatnonzero(four[35]).tolist() == [14, 17, 32, 35]
-
-
 def taught_by(episode: Episode) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The losses of an episode, and where the attention (layers, heads, queries, keys) is taught by them."""
     attentions = torch.full((5, 1, 8, 72, 72), 1 / 72, requires_grad=True)
@@ -123,11 +95,8 @@ def test_one_reference_has_no_proxy_to_look_at(differences):
     assert losses.keys() == {"same"}
 
 
-def test_likeness_teaches_to_look_at_the_references_and_then_at_the_proxy(learner_and_data):
-    _, data = learner_and_data
-    world = ConceptWorld(tasks=["common_consistency"], split="train", seed=0, size_px=FRAME_PX)
-    episode = make_episode(data, world[0], 4)
-    losses, taught = taught_by(episode)
+def test_likeness_teaches_to_look_at_the_references_and_then_at_the_proxy(alike):
+    losses, taught = taught_by(alike)
     assert losses.keys() == {"match", "point"}
     heads = taught.any(dim=3).any(dim=2)
     assert heads[1].tolist() == [True] * 4 + [False] * 4 and heads[2].tolist() == [True] * 2 + [False] * 6
@@ -136,8 +105,10 @@ def test_likeness_teaches_to_look_at_the_references_and_then_at_the_proxy(learne
     grid = keys[:36].reshape(6, 6)
     assert not grid[:3, :3].any() and grid[3:].all() and not keys[36:].any()  # the first reference is the proxy
     points, pointed_at = taught[2].any(dim=2).any(dim=0), taught[2].any(dim=1).any(dim=0)
-    assert torch.equal(points[36:], torch.from_numpy(tokens_of(episode).target > 0))
-    assert set(torch.nonzero(pointed_at)[:, 0].tolist()) <= set(PROXY)
+    tokens = tokens_of(alike)
+    assert torch.equal(points[36:], torch.from_numpy(tokens.target > 0))
+    assert torch.equal(pointed_at[:36], torch.from_numpy(tokens.is_proxy & (tokens.marked > 0)))
+    assert not pointed_at[36:].any()
 
 
 def test_pointing_costs_by_hand():
@@ -150,45 +121,6 @@ def test_pointing_costs_by_hand():
     assert float(pointing_loss(attention, torch.tensor([1.0, 0.0]), torch.zeros(2))) == 0
 
 
-def test_what_the_proxy_shows_here(differences):
-    """A target token's place lies in one token of the proxy, four of them in each."""
-    tokens = tokens_of(differences[0])
-    shown = tokens.marked.reshape(6, 6)[:3, :3]
-    assert np.allclose(tokens.proxy_here.reshape(6, 6), shown.repeat(2, axis=0).repeat(2, axis=1))
-    assert not tokens_of(differences[1]).proxy_here.any()
-
-
-def test_tokens_learn_the_proxys_box_where_they_can_know_it(learner_and_data, differences):
-    _, data = learner_and_data
-    world = ConceptWorld(tasks=["common_consistency"], split="train", seed=0, size_px=FRAME_PX)
-    alike = make_episode(data, world[0], 4)
-    for episode, knows in ((differences[0], tokens_of(differences[0]).proxy_here), (alike, tokens_of(alike).target)):
-        states = torch.zeros(72, 8, requires_grad=True)
-        heads = ProxyHeads(8)
-        torch.nn.init.zeros_(heads.change_head.weight)
-        loss, numbers = heads.loss([states], [episode])
-        loss.backward()
-        assert states.grad is not None and not states.grad[:36].any()
-        assert torch.equal(states.grad[36:].abs().sum(dim=1) > 0, torch.from_numpy(knows > 0.1))
-        off = np.abs(heads.box_head.bias.detach().numpy() - episode.boxes[1]).mean()
-        assert numbers["check_off"] == pytest.approx(float(off), rel=1e-4)
-
-
-def test_episodes_with_and_without_references_learn_in_one_batch(learner_and_data, differences):
-    """A bug once: an episode without references has fewer image tokens."""
-    learner, data = learner_and_data
-    world = ConceptWorld(tasks=["living"], split="train", seed=0, size_px=FRAME_PX)
-    loss, numbers, count = learner.loss([make_episode(data, world[0], 0), differences[0]])
-    assert torch.isfinite(loss) and numbers["check_off"] > 0 and count == 2
-
-
-def test_without_a_proxy_its_heads_learn_nothing(differences):
-    states = torch.zeros(72, 8, requires_grad=True)
-    loss, numbers = ProxyHeads(8).loss([states], [differences[1]])
-    loss.backward()
-    assert float(loss.detach()) == 0 and numbers == {}
-
-
 def test_attention_that_was_rounded_leaves_a_number():
     """Three equal weights of bfloat16 sum to 1.002."""
     third = torch.full((1, 1, 3), 1 / 3, dtype=torch.bfloat16)
@@ -196,6 +128,7 @@ def test_attention_that_was_rounded_leaves_a_number():
     assert float(third.float().sum()) > 1.001
     for truth in (torch.zeros(1), torch.ones(1)):
         assert math.isfinite(float(sameness_loss(third, same, truth)))
+    assert float(pointing_loss(third, torch.ones(3), torch.ones(1))) >= 0
 
 
 def test_a_batch_without_any_box_is_learned_from(learner_and_data, differences):

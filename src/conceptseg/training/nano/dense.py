@@ -24,11 +24,13 @@ __all__ = [
     "UNKNOWN",
     "CellTargets",
     "batch_iou",
+    "box_off_loss",
     "cell_loss",
     "centres",
     "coverage",
     "label_cells",
     "merge_cells",
+    "target_weight",
 ]
 
 CELLS_PER_SIDE = 2
@@ -113,10 +115,20 @@ def cell_loss(
     if not held.any():
         return class_loss + nothing, numbers
     off = places.float()[held] - boxes[held]
-    box_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05)
+    box_loss = box_off_loss(off)
     numbers["cells_right"] = float((scores.argmax(dim=1) == labels)[held].float().mean())
     numbers["cell_box_off"] = float(off.detach().abs().mean())
     return class_loss + _BOX_WEIGHT * box_loss, numbers
+
+
+def box_off_loss(off: Float[Tensor, "boxes 4"]) -> Tensor:
+    """The loss of boxes that are `off` by these shares of a picture's side; 0, with a gradient, where there is none."""
+    return F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if len(off) else off.sum()
+
+
+def target_weight(truth: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """How much an answer counts: what is target (a share of 0…1) five times, for most of a picture is not."""
+    return 1 + 4 * truth
 
 
 def merge_cells(grid: Shaped[np.ndarray, "patches patches *rest"]) -> Shaped[np.ndarray, "tokens cells *rest"]:

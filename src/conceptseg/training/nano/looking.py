@@ -13,28 +13,20 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from conceptseg.training.nano.dense import target_weight
 from conceptseg.training.nano.episodes import Episode
-from conceptseg.training.nano.tokens import EpisodeTokens, tokens_of
+from conceptseg.training.nano.tokens import EpisodeTokens, compares_one_scene, target_looks_like_references, tokens_of
 
-__all__ = ["is_still", "looking_losses", "matching_loss", "pointing_loss", "sameness_loss"]
+__all__ = ["looking_losses", "matching_loss", "pointing_loss", "sameness_loss"]
 
 _COMPARING_LAYER = 1
 _MATCHING_HEADS = slice(0, 4)
 _SAMENESS_HEADS = slice(4, 6)
-_PROXY_HEADS = slice(6, 8)
+_PROXY_PLACE_HEADS = slice(6, 8)
 _POINTING_LAYER = 2
 """Above the comparing one: what matches its references is what can be pointed at in the proxy."""
 _POINTING_HEADS = slice(0, 2)
-_UNALIKE = ("static_difference", "view_difference")
-"""Tasks whose targets look like nothing that the references mark."""
-_STILL = ("static_difference",)
-"""Tasks whose pictures show one scene from one place."""
 _LEAST = 1e-4
-
-
-def is_still(episode: Episode) -> bool:
-    """Whether an episode's pictures show one scene from one place."""
-    return episode.sample.task in _STILL
 
 
 def looking_losses(
@@ -62,7 +54,10 @@ def looking_losses(
         comparing, pointing = (
             attentions[layer][row][:, queries][..., keys] for layer in (_COMPARING_LAYER, _POINTING_LAYER)
         )
-        taught = _sameness(comparing, tokens) if is_still(episode) else _likeness(comparing, pointing, tokens, episode)
+        taught = [
+            *(_sameness(comparing, tokens) if compares_one_scene(episode) else ()),
+            *(_likeness(comparing, pointing, tokens) if target_looks_like_references(episode) else ()),
+        ]
         for name, loss in taught:
             losses.setdefault(name, []).append(loss)
     return {name: torch.stack(values).mean() for name, values in losses.items()}
@@ -72,25 +67,23 @@ def _likeness(
     comparing: Float[Tensor, "heads queries keys"],
     pointing: Float[Tensor, "heads queries keys"],
     tokens: EpisodeTokens,
-    episode: Episode,
 ) -> Iterator[tuple[str, Tensor]]:
-    if episode.sample.task in _UNALIKE:
-        return
-    marked, target, is_proxy = (_like(comparing, part) for part in (tokens.marked, tokens.target, tokens.is_proxy))
+    marked, target, is_proxy = (_beside(comparing, part) for part in (tokens.marked, tokens.target, tokens.is_proxy))
     yield "match", matching_loss(comparing[_MATCHING_HEADS][..., ~is_proxy], marked[~is_proxy], target)
     if marked[is_proxy].any():
         yield "point", pointing_loss(pointing[_POINTING_HEADS][..., is_proxy], marked[is_proxy], target)
 
 
 def _sameness(comparing: Float[Tensor, "heads queries keys"], tokens: EpisodeTokens) -> Iterator[tuple[str, Tensor]]:
-    target, proxy_here = _like(comparing, tokens.target), _like(comparing, tokens.proxy_here)
-    yield "same", sameness_loss(comparing[_SAMENESS_HEADS], _like(comparing, tokens.same_place), target)
+    target, proxy_here = _beside(comparing, tokens.target), _beside(comparing, tokens.proxy_here)
+    yield "same", sameness_loss(comparing[_SAMENESS_HEADS], _beside(comparing, tokens.same_place), target)
     if tokens.is_proxy.any():
-        there = _like(comparing, tokens.same_place & tokens.is_proxy)
-        yield "same_proxy", sameness_loss(comparing[_PROXY_HEADS], there, torch.maximum(target, proxy_here))
+        there = _beside(comparing, tokens.same_place & tokens.is_proxy)
+        yield "same_proxy", sameness_loss(comparing[_PROXY_PLACE_HEADS], there, torch.maximum(target, proxy_here))
 
 
-def _like(tensor: Tensor, values: np.ndarray) -> Tensor:
+def _beside(tensor: Tensor, values: np.ndarray) -> Tensor:
+    """Values on the tensor's device."""
     return torch.from_numpy(values).to(tensor.device)
 
 
@@ -133,9 +126,7 @@ def sameness_loss(
         same_place: which keys show a query's place.
         truth: how much of each query has changed, 0…1.
     """
-    looks = (attention.float() * same_place).sum(dim=2).mean(dim=0)
-    # Attention that was rounded to bfloat16 can sum to more than 1, and a guess below 0 has no logarithm.
-    return _cost(1 - looks / looks.detach().clamp(min=1), truth)
+    return _cost(1 - _share_of_look(attention, same_place), truth)
 
 
 def pointing_loss(
@@ -154,13 +145,18 @@ def pointing_loss(
         found: how much of each key is to be segmented, 0…1; not all of them 0.
         truth: how much of each query is; the others may look where they like.
     """
-    looks = (attention.float() * (found / found.max())).sum(dim=2).mean(dim=0)
-    cost = -(_LEAST + (1 - _LEAST) * looks).log()
+    cost = -(_LEAST + (1 - _LEAST) * _share_of_look(attention, found / found.max())).log()
     return (truth * cost).sum() / truth.sum().clamp(min=_LEAST)
+
+
+def _share_of_look(attention: Float[Tensor, "heads queries keys"], wanted: Tensor) -> Float[Tensor, " queries"]:
+    """How much of each query's look, 0…1, goes to the keys that are wanted, the heads taken together."""
+    looks = (attention.float() * wanted).sum(dim=2).mean(dim=0)
+    return looks / looks.detach().clamp(min=1)  # attention that was rounded to bfloat16 can sum to more than 1
 
 
 def _cost(guess: Float[Tensor, " queries"], truth: Float[Tensor, " queries"]) -> Tensor:
     """Cross-entropy; what is target counts five times."""
     guess = _LEAST + (1 - 2 * _LEAST) * guess  # a clamp would leave what is most wrong without a gradient
     loss = truth * guess.log() + (1 - truth) * (1 - guess).log()  # torch's own refuses to run under CUDA's autocast
-    return -((1 + 4 * truth) * loss).mean()
+    return -(target_weight(truth) * loss).mean()

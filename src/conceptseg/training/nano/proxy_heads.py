@@ -15,9 +15,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from conceptseg.training.nano.dense import box_off_loss, target_weight
 from conceptseg.training.nano.episodes import Episode
-from conceptseg.training.nano.looking import is_still
-from conceptseg.training.nano.tokens import EpisodeTokens, tokens_of
+from conceptseg.training.nano.tokens import (
+    EpisodeTokens,
+    compares_one_scene,
+    target_looks_like_references,
+    tokens_of,
+)
 
 __all__ = ["ProxyHeads"]
 
@@ -46,30 +51,31 @@ class ProxyHeads(nn.Module):
         Returns:
             The loss, and how far off the boxes are, as shares of the frame.
         """
-        offs, changes = [self.box_head(states[0])[:0].float()], [self.change_head(states[0])[:0, 0].float()]
-        for of_episode, episode in zip(states, episodes, strict=True):
-            tokens = tokens_of(episode)
-            if tokens is None or np.isnan(episode.boxes[_CHECK]).any():
-                continue
-            queries = of_episode[len(tokens.marked) :]
-            knows = torch.from_numpy(_knowing(tokens, episode) > _LEAST_SHARE)
-            box = torch.from_numpy(episode.boxes[_CHECK]).to(queries.device)
-            offs.append(self.box_head(queries[knows]).float() - box)
-            if is_still(episode):
-                changes.append(_change_loss(self.change_head(queries)[:, 0].float(), tokens))
-        off, change = torch.cat(offs), torch.cat(changes)
+        lessons = [self._lessons(of_episode, episode) for of_episode, episode in zip(states, episodes, strict=True)]
+        off, change = (torch.cat(parts) for parts in zip(*lessons, strict=True))
         # A mean over nothing is no number; the sum of nothing is 0, and has a gradient.
-        box_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if len(off) else off.sum()
         change_loss = change.mean() if len(change) else change.sum()
         numbers = {"check_off": float(off.detach().abs().mean())} if len(off) else {}
-        return 2.0 * box_loss + change_loss, numbers
+        return 2.0 * box_off_loss(off) + change_loss, numbers
 
-
-def _knowing(tokens: EpisodeTokens, episode: Episode) -> Float[np.ndarray, " queries"]:
-    """How far each query can know what is to be found in the proxy."""
-    return tokens.proxy_here if is_still(episode) else tokens.target
+    def _lessons(
+        self, states: Float[Tensor, "tokens width"], episode: Episode
+    ) -> tuple[Float[Tensor, "boxes 4"], Float[Tensor, " changes"]]:
+        """How far off an episode's boxes are, and the loss of each token that tells a change; empty where untaught."""
+        tokens = tokens_of(episode)
+        still = compares_one_scene(episode)
+        taught = (
+            tokens and (still or target_looks_like_references(episode)) and not np.isnan(episode.boxes[_CHECK]).any()
+        )
+        if not tokens or not taught:
+            return self.box_head(states[:0]).float(), self.change_head(states[:0])[:, 0].float()
+        queries = states[len(tokens.marked) :]
+        knows = torch.from_numpy((tokens.proxy_here if still else tokens.target) > _LEAST_SHARE)
+        off = self.box_head(queries[knows]).float() - torch.from_numpy(episode.boxes[_CHECK]).to(queries.device)
+        scores = self.change_head(queries if still else queries[:0])[:, 0].float()
+        return off, _change_loss(scores, tokens) if still else scores
 
 
 def _change_loss(scores: Float[Tensor, " queries"], tokens: EpisodeTokens) -> Float[Tensor, " queries"]:
     truth = torch.from_numpy(tokens.proxy_here).to(scores.device)
-    return F.binary_cross_entropy_with_logits(scores, truth, weight=1 + 4 * truth, reduction="none")
+    return F.binary_cross_entropy_with_logits(scores, truth, weight=target_weight(truth), reduction="none")

@@ -2,8 +2,9 @@
 
 Whole episodes: the ideal response token by token, with coordinates softened over their neighbours, and beside it, for
 every image token of mosaic and target, how much of the target it covers; some heads of its attention are told where
-among the references to look (`looking`). Meanwhile its vision tower goes on naming what it sees: an MLLM that
-cannot tell a cat from a kettle induces no rule about either. The training-only heads are thrown away afterwards.
+among the references, and in the proxy, to look (`looking`). Meanwhile its vision tower goes on naming what it sees: an
+MLLM that cannot tell a cat from a kettle induces no rule about either. The training-only heads are thrown away
+afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from conceptseg.models.reasoner import Reasoner
-from conceptseg.training.nano.dense import CELLS_PER_SIDE, merge_cells
+from conceptseg.training.nano.dense import CELLS_PER_SIDE, box_off_loss, merge_cells, target_weight
 from conceptseg.training.nano.episodes import Episode, EpisodeData
 from conceptseg.training.nano.looking import looking_losses
 from conceptseg.training.nano.proxy_heads import ProxyHeads
@@ -39,7 +40,7 @@ class EpisodeLearner(nn.Module):
     Half-way up the language model, every image token learns how much of the target it covers and where that target
     ends: early enough for the response's own tokens to read it in the layers above. And where the response begins to
     speak of a box, the same box is read off its states by a linear head, which tells the attention where to look long
-    before the four words come out right.
+    before the four words come out right. The target's tokens also learn what the proxy shows (`ProxyHeads`).
     """
 
     def __init__(self, reasoner: Reasoner, frame_px: int, *, blur_px: float = 2.0) -> None:
@@ -60,7 +61,7 @@ class EpisodeLearner(nn.Module):
         self.register_buffer("soft_numbers", _soft_numbers(frame_px + 1, blur_px), persistent=False)
 
     def loss(self, episodes: Sequence[Episode]) -> tuple[Tensor, dict[str, float], int]:
-        """Text, coverage, extent, looking and box losses of a batch, and how right each is."""
+        """Text, coverage, extent, proxy, looking and box losses of a batch, and how right each is."""
         reasoner = self._reasoner[0]
         inputs = reasoner.encode([e.prompt for e in episodes], [e.response for e in episodes])
         states = self.mllm.model(**inputs, use_cache=False, output_hidden_states=True, output_attentions=True)
@@ -87,11 +88,11 @@ class EpisodeLearner(nn.Module):
         extents = np.concatenate([_merge_extents(extent) for e in episodes for extent in e.extents])
         truth, boxes = torch.from_numpy(coverage).to(seen.device), torch.from_numpy(extents).to(seen.device)
         guess = self.coverage_head(seen).float()
-        coverage_loss = F.binary_cross_entropy_with_logits(guess, truth, weight=1 + 4 * truth)
+        coverage_loss = F.binary_cross_entropy_with_logits(guess, truth, weight=target_weight(truth))
         held = truth.mean(dim=1) > 0.1
         places = self.extent_head(seen).float()
         off = places[held] - boxes[held]
-        extent_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if held.any() else places.sum() * 0
+        extent_loss = box_off_loss(off)
         numbers = {
             "coverage": float(coverage_loss.detach()),
             "extent_off": float(off.detach().abs().sum()) / max(1, off.numel()),
@@ -112,10 +113,8 @@ class EpisodeLearner(nn.Module):
                 guess = self.box_heads[head](states[rows[known], columns[known] + step]).float()
                 offs.append(guess - truth[rows[known], index])
         off = torch.cat(offs)
-        # A mean over no box is no number; the sum of none is 0, and has a gradient.
-        loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05) if len(off) else off.sum()
         said = offs[1].detach()
-        return loss, {"head_off": float(said.abs().mean())} if len(said) else {}
+        return box_off_loss(off), {"head_off": float(said.abs().mean())} if len(said) else {}
 
     def _text_loss(
         self, states: Tensor, input_ids: Int[Tensor, "batch tokens"], responses: Sequence[str]

@@ -10,7 +10,22 @@ from jaxtyping import Bool, Float
 from conceptseg.training.nano.dense import centres, merge_cells
 from conceptseg.training.nano.episodes import Episode
 
-__all__ = ["EpisodeTokens", "tokens_of"]
+__all__ = ["EpisodeTokens", "compares_one_scene", "target_looks_like_references", "tokens_of"]
+
+_STILL = ("static_difference",)
+"""Tasks whose pictures show one scene from one place."""
+_MOVED = ("view_difference",)
+"""Tasks whose pictures show one scene from several places."""
+
+
+def compares_one_scene(episode: Episode) -> bool:
+    """Whether an episode's pictures show one scene from one place, so that a place can be compared with itself."""
+    return episode.sample.task in _STILL
+
+
+def target_looks_like_references(episode: Episode) -> bool:
+    """Whether what is to be segmented looks like what the references mark: not so where something has changed."""
+    return episode.sample.task not in (*_STILL, *_MOVED)
 
 
 @dataclass(frozen=True, eq=False)
