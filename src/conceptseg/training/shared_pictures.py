@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -41,7 +41,8 @@ def _encode_once(
     if len(kept) == len(first):
         return encode(visual, hidden_states, grid_thw, **more)
     output = encode(visual, torch.cat([pictures[place] for place in kept]), grid_thw[kept], **more)
-    tokens = output.pooler_output.split([patches[place] // int(visual.spatial_merge_size) ** 2 for place in kept])
+    per_token = cast(int, visual.spatial_merge_size) ** 2
+    tokens = output.pooler_output.split([patches[place] // per_token for place in kept])
     token_of = dict(zip(kept, tokens, strict=True))
     everyone = torch.cat([token_of[place] for place in first])
     return BaseModelOutputWithPooling(last_hidden_state=output.last_hidden_state, pooler_output=everyone)
