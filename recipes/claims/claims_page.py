@@ -114,11 +114,11 @@ def _lineage(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
     which = (
         "the one that all else is measured on" if start.digest == finished.digest else "not the one measured elsewhere"
     )
-    base = plan["trained"]["base"].replace("..", "recipes", 1)
+    bases = " or ".join(base.replace("..", "recipes", 1) for base in plan["trained"]["bases"].values())
     return [
         "",
         f"What was trained for a claim went on from checkpoint {start.digest} (run warm): {which}.",
-        f"Each by {base} with the change of its recipe in `claims.yaml`.",
+        f"Each by {bases} with the change of its recipe in `claims.yaml`.",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -12,7 +13,8 @@ import yaml
 from conceptseg.errors import InputError
 
 HERE = Path(__file__).resolve().parent
-_PAPERS = "../meta_grpo.yaml"
+_STAGES = MappingProxyType({"../meta_grpo.yaml": "meta-grpo", "../warmup.yaml": "warmup"})
+"""What a recipe extends → the stage it belongs to."""
 
 
 def plan_commands(
@@ -50,10 +52,10 @@ def plan_trainings(
         InputError: a name in `only` is no training.
     """
     trained = plan["trained"]
-    start = ["train", "meta-grpo", "--config", str(HERE / trained["base"]), f"model.checkpoint={warmup}"]
     trainings = {}
     for family, recipe in trained["recipes"].items():
-        changes = _changes_of(HERE / recipe)
+        stage, changes = _changes_of(HERE / recipe)
+        start = ["train", stage, "--config", str(HERE / trained["bases"][stage]), f"model.checkpoint={warmup}"]
         for name, seed in zip(members(plan, family), trained["seeds"], strict=True):
             trainings[name] = [*start, f"seed={seed}", f"out={_training_folder(out, name)}", *changes]
     return _choose(trainings, only)
@@ -66,12 +68,15 @@ def _choose(possible: Mapping[str, Any], only: Sequence[str] | None) -> dict[str
     return {name: value for name, value in possible.items() if only is None or name in only}
 
 
-def _changes_of(recipe: Path) -> list[str]:
-    """What a recipe changes in the one that it extends, as words for the command line."""
+def _changes_of(recipe: Path) -> tuple[str, list[str]]:
+    """A recipe's stage, and what it changes in the one that it extends, as words for the command line."""
     own = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    if own["extends"] != _PAPERS:
-        raise InputError(f"{recipe}: expected extends: {_PAPERS}, got {own['extends']}, whose changes would be lost.")
-    return [f"{key}={json.dumps(value)}" for key, value in _flat(own) if key not in ("extends", "out")]
+    if own["extends"] not in _STAGES:
+        known = " or ".join(_STAGES)
+        raise InputError(f"{recipe}: expected extends: {known}, got {own['extends']}, whose changes would be lost.")
+    return _STAGES[own["extends"]], [
+        f"{key}={json.dumps(value)}" for key, value in _flat(own) if key not in ("extends", "out")
+    ]
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

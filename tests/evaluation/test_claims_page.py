@@ -34,7 +34,7 @@ PLAN = {
         "warm": ["--model", "{warmup}", "--route", "reason"],
     },
     "trained": {
-        "base": "../nano/stage_two.yaml",
+        "bases": {"meta-grpo": "../nano/stage_two.yaml", "warmup": "../nano/short_warmup.yaml"},
         "seeds": [1, 2],
         "recipes": {
             "tuned": "../ablations/architecture_meta_grpo.yaml",
@@ -157,6 +157,15 @@ def test_trainings_are_the_base_with_what_a_recipe_changes(claims: ModuleType) -
     assert (config.seed, config.reward.weights) == (2, {"format": 1.0, "mask": 1.0, "box": 1.0})
 
 
+def test_a_recipe_of_stage_one_goes_on_from_its_own_base(claims: ModuleType) -> None:
+    recipes = {"one_token": "../ablations/concept_tokens_1.yaml"}
+    plan = PLAN | {"trained": PLAN["trained"] | {"recipes": recipes}}
+    words = claims.plan_trainings(plan, "runs/warm", Path("runs"), ["one_token_2"])["one_token_2"]
+    assert words[:2] == ["train", "warmup"] and words[3].endswith("short_warmup.yaml")
+    config = load_config("warmup", words[3], words[4:])
+    assert (config.seed, config.model.concept_tokens, config.model.fresh_translation) == (2, 1, True)
+
+
 @pytest.mark.parametrize(("statuses", "ran", "status"), [([0, 1, 0], 3, 1), ([0, 130, 0], 2, 130), ([143, 0], 1, 143)])
 def test_an_interruption_stops_the_rest(
     claims: ModuleType, monkeypatch: pytest.MonkeyPatch, statuses: list[int], ran: int, status: int
@@ -181,7 +190,7 @@ def test_trainings_are_held_against_what_their_command_would_make_now(claims: Mo
 def test_a_recipe_of_another_base_is_no_ablation(claims: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text("extends: other.yaml\n", encoding="utf-8")
     plan = PLAN | {"trained": PLAN["trained"] | {"recipes": {"odd": str(tmp_path / "odd.yaml")}}}
-    with pytest.raises(InputError, match=r"odd\.yaml: expected extends: \.\./meta_grpo\.yaml, got other\.yaml"):
+    with pytest.raises(InputError, match=r"odd\.yaml: expected extends: .*meta_grpo\.yaml or .*, got other\.yaml"):
         claims.plan_trainings(plan, "w", Path("runs"))
 
 
