@@ -61,6 +61,8 @@ def test_a_wrong_stage_or_key_is_named(tmp_path: Path) -> None:
         ("emphasis: {reasoner: {saliency: 0}}", r"emphasis\.reasoner: must be at least 1 for saliency"),
         ("photograph_share: {vision: 0.5}", r"photograph_share: unknown stages \['vision'\]"),
         ("photograph_share: {boxes: 1.5}", "photograph_share: must be within 0 and 1 for boxes"),
+        ("altered_share: {boxes: -0.5}", "altered_share: must be within 0 and 1 for boxes"),
+        ("altered_share: {segmenter: 0.7}", "photograph_share and altered_share: more than 1 together for segmenter"),
         ("tasks: [living", "is not YAML"),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt
 from conceptseg.protocol import Mosaic, build_mosaic
+from conceptseg.training.nano.alterations import Alterations
 from conceptseg.training.nano.dense import centres, coverage
 from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.wording import ideal_response
@@ -54,6 +55,7 @@ class EpisodeData(Dataset[Episode]):
         seed: another seed gives other episodes.
         photographs: real samples beside them.
         photograph_share: how many of the episodes those are.
+        altered_share: how many show altered parts that only references explain.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class EpisodeData(Dataset[Episode]):
         seed: int,
         photographs: Photographs | None = None,
         photograph_share: float = 0.0,
+        altered_share: float = 0.0,
     ) -> None:
         self.build_prompt = model.build_prompt
         self.frame_px = model.config.protocol.frame_px
@@ -71,24 +74,29 @@ class EpisodeData(Dataset[Episode]):
         self.world = world
         self.seed = seed
         self.photographs = photographs
-        self.photograph_share = photograph_share
+        self.photograph_share = photograph_share if photographs else 0.0
+        self.altered = Alterations(world.size_px)
+        self.altered_share = altered_share
 
     def __len__(self) -> int:
         return 2**40
 
     def __getitem__(self, index: int) -> Episode:
         rng = np.random.default_rng([self.seed, 2, index])
-        real = self.photographs if self.photographs and rng.random() < self.photograph_share else None
-        sample = (
-            real.sample(rng)
-            if real
-            else self.world.sample(self.world.tasks[rng.integers(len(self.world.tasks))], index)
-        )
+        sample = self._sample(rng, index)
         available = len(sample.references)
         count = available
         if rng.random() < 0.3:
             count = int(rng.integers(min(available, 1 if sample.level == "CR" else 0), available + 1))
         return make_episode(self, sample, count)
+
+    def _sample(self, rng: np.random.Generator, index: int) -> ConceptSample:
+        draw = rng.random() if self.photographs or self.altered_share else 1.0
+        if self.photographs and draw < self.photograph_share:
+            return self.photographs.sample(rng)
+        if draw < self.photograph_share + self.altered_share:
+            return self.altered.sample(rng)
+        return self.world.sample(self.world.tasks[rng.integers(len(self.world.tasks))], index)
 
 
 def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> Episode:

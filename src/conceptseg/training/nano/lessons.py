@@ -50,16 +50,15 @@ def episodes_of(name: str, recipe: NanoRecipe, model: ConceptSegModel, real: Pho
     """Episodes of a stage, or of the imitation before the translation, which shows what the translation does."""
     seed = _seed(name, recipe)
     stage = "translation" if name == "imitation" else name
-    tasks, share = recipe.weighed(stage, recipe.tasks), recipe.photograph_share.get(stage, 0.0)
+    tasks, shares = recipe.weighed(stage, recipe.tasks), recipe.shares(stage)
     world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=FRAME_PX)
-    return EpisodeData(model, world, seed=seed, photographs=real, photograph_share=share)
+    return EpisodeData(model, world, seed=seed, photographs=real, **shares)
 
 
 def _pictures(stage: str, recipe: NanoRecipe, real: Photographs | None) -> SegmenterData:
     tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
-    share = recipe.photograph_share.get(stage, 0.0)
     return SegmenterData(tasks, seed=_seed(stage, recipe), size_px=FRAME_PX, patch_px=PATCH_PX,
-                         photographs=real, photograph_share=share)  # fmt: skip
+                         photographs=real, **recipe.shares(stage))  # fmt: skip
 
 
 def _scenes(stage: str, recipe: NanoRecipe) -> VisionData:

@@ -53,6 +53,8 @@ class NanoRecipe(BaseModel):
     learning_rate: dict[str, float]
     photograph_share: dict[str, float] = {"segmenter": 0.4, "reasoner": 0.25, "translation": 0.35}
     """How much of each stage's training shows photographs, where there are some; none where a stage is not named."""
+    altered_share: dict[str, float] = {}
+    """How much of it shows altered parts that only references explain (`alterations`); none where not named."""
     meta_grpo: Path | None = None
     """Configuration of the last stage, as for `conceptseg train meta-grpo`; relative to the recipe."""
     gates: dict[str, dict[str, float]] = {}
@@ -95,12 +97,16 @@ class NanoRecipe(BaseModel):
                 yield f"{name}: must be above 0 for {', '.join(wrong)}"
         if self.batch_size.get("translation") == 1:
             yield "batch_size: translation needs at least 2, half of them with ideal responses and half with its own"
-        if wrong := [stage for stage, share in self.photograph_share.items() if not 0 <= share <= 1]:
-            yield f"photograph_share: must be within 0 and 1 for {', '.join(wrong)}"
+        for name in ("photograph_share", "altered_share"):
+            if wrong := [stage for stage, share in getattr(self, name).items() if not 0 <= share <= 1]:
+                yield f"{name}: must be within 0 and 1 for {', '.join(wrong)}"
+        if wrong := [stage for stage in _DRAWING if sum(self.shares(stage).values()) > 1]:
+            yield f"photograph_share and altered_share: more than 1 together for {', '.join(wrong)}"
 
     def _wrong_stages(self) -> Iterator[str]:
-        known = {"minutes": _TIMED, "batch_size": _TIMED, "learning_rate": _TIMED, "gates": STAGES}
-        for name, stages in (known | {"emphasis": _DRAWING, "photograph_share": _DRAWING}).items():
+        known = dict.fromkeys(("minutes", "batch_size", "learning_rate"), _TIMED) | {"gates": STAGES}
+        known |= dict.fromkeys(("emphasis", "photograph_share", "altered_share"), _DRAWING)
+        for name, stages in known.items():
             if unknown := sorted({*getattr(self, name)} - {*stages}):
                 yield f"{name}: unknown stages {unknown}, known here are {', '.join(stages)}"
 
@@ -115,6 +121,11 @@ class NanoRecipe(BaseModel):
         """The tasks, each as many times as a stage's emphasis says: a fair draw from these is a weighed one."""
         times = self.emphasis.get(stage, {})
         return tuple(task for task in tasks for _ in range(times.get(task, 1)))
+
+    def shares(self, stage: str) -> dict[str, float]:
+        """How much of a stage shows photographs and altered parts, as the stages' data take it; the rest is
+        ConceptWorld's tasks."""
+        return {name: getattr(self, name).get(stage, 0.0) for name in ("photograph_share", "altered_share")}
 
     def check_gate(self, stage: str, reached: Mapping[str, float]) -> None:
         """Hold a finished stage's last numbers against its gate.

@@ -26,6 +26,7 @@ from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.protocol import format_box
 from conceptseg.training.losses import segmentation_loss, shrink_truth
+from conceptseg.training.nano.alterations import Alterations
 from conceptseg.training.nano.dense import UNKNOWN, CellTargets, batch_iou, cell_loss, label_cells
 from conceptseg.training.nano.photographs import Photographs
 
@@ -66,6 +67,7 @@ class SegmenterData(Dataset[SegmenterItem]):
         patch_px: side of a patch, for what every patch shows.
         photographs: real pictures beside the made ones.
         photograph_share: how many of the items they are.
+        altered_share: how many show altered parts, which have no name.
     """
 
     def __init__(
@@ -77,10 +79,13 @@ class SegmenterData(Dataset[SegmenterItem]):
         patch_px: int,
         photographs: Photographs | None = None,
         photograph_share: float = 0.0,
+        altered_share: float = 0.0,
     ) -> None:
         self.world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=size_px, references=0)
         self.photographs = photographs
         self.photograph_share = photograph_share if photographs else 0.0
+        self.altered = Alterations(size_px)
+        self.altered_share = altered_share
         self.names = tuple(dict.fromkeys((*self.world.names, *(photographs.names if photographs else ()))))
         self.words = _words(self.world.split)
         self.side = size_px // patch_px
@@ -91,9 +96,13 @@ class SegmenterData(Dataset[SegmenterItem]):
 
     def __getitem__(self, index: int) -> SegmenterItem:
         rng = np.random.default_rng([self.seed, 1, index])
-        if self.photographs and rng.random() < self.photograph_share:
+        draw = rng.random() if self.photographs or self.altered_share else 1.0
+        if self.photographs and draw < self.photograph_share:
             sample = self.photographs.sample(rng, references=0)
             return self._from_sample(sample, self.photographs.absent_from(sample, self.names), rng)
+        if draw < self.photograph_share + self.altered_share:
+            altered = self.altered.sample(rng, references=0)
+            return self._from_sample(altered, [altered.concept], rng)
         if rng.random() < _SCENE_SHARE:
             return self._from_scene(self.world.scene(index), rng)
         sample = self.world.sample(self.world.tasks[rng.integers(len(self.world.tasks))], index)
