@@ -281,6 +281,8 @@ class PolicySection(_Section):
     """Whether the vision tower learns too; never with LoRA."""
     translation: bool = True
     """Whether the concept translation learns; False freezes it."""
+    translation_learning_rate: float | None = Field(default=None, gt=0)
+    """The concept translation's own; None takes the run's, as the paper's one number says."""
     lora: LoraSection = LoraSection()
     gradient_checkpointing: bool = False
     """Trade time for memory; needed at 7B."""
