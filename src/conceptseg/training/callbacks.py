@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from types import FrameType
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from conceptseg.training.checkpoints import mark_complete, prune_checkpoints
 from conceptseg.training.config import TrainingConfig
 from conceptseg.training.config_reading import save_config
+from conceptseg.training.termination import Termination
 
 __all__ = ["CONFIG_COPY", "CheckpointKeeper", "HeldOutMeter", "NumberLog", "ProgressLine", "StopOnSignal"]
 
@@ -67,31 +66,22 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self) -> None:
         self.stopped = False
-        self._asked = False
-        self._before: Any = None
+        self._termination = Termination()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start listening."""
-        try:
-            self._before = signal.signal(signal.SIGTERM, self._note)
-        except ValueError:  # not the main thread: whoever embeds us handles signals
-            self._before = None
+        self._termination.listen()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop, if asked; all processes agree on when."""
-        if _any_process(self._asked, args.device):
+        if _any_process(self._termination.asked, args.device):
             self.stopped = state.global_step < state.max_steps
             control.should_save = True
             control.should_training_stop = True
 
     def stop_listening(self) -> None:
         """Give SIGTERM back to whom it belonged, however the run ended."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked = True
+        self._termination.stop_listening()
 
 
 class ProgressLine(TrainerCallback):

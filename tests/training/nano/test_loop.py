@@ -1,6 +1,8 @@
 import csv
 import itertools
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -66,6 +68,21 @@ def test_an_interrupted_stage_goes_on_where_it_was(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         run_stage(stage(5.0), again, batches, _stop_after(loss, 1), tmp_path)
     assert seen[0] == 3
+
+
+def test_a_stage_that_is_told_to_end_saves_what_it_has(tmp_path):
+    module, loss, seen = learner()
+
+    def end_at_two(batch):
+        if batch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(batch)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert not run_stage(stage(5.0), module, batches, end_at_two, tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert seen == [0, 1, 2]
+    assert steps_taken(stage(5.0).state_in(tmp_path)) == 3
 
 
 def _stop_after(loss, count):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -10,7 +12,7 @@ from conceptseg.data.world.world import ConceptWorld
 from conceptseg.errors import InputError
 from conceptseg.images import load_image, load_mask, resize_mask
 
-__all__ = ["contact_sheet"]
+__all__ = ["contact_sheet", "sample_sheet"]
 
 _MARGIN_PX = 4
 _TEXT_PX = 14
@@ -18,16 +20,26 @@ _EDGE = (255, 40, 40)
 
 
 def contact_sheet(world: ConceptWorld, count: int = 2) -> Image.Image:
-    """The first `count` samples of each task, a row each: the references, the target, the target with its mask.
-
-    Above a row stand the task, the concept, the rule and the answer; masks are outlined in red.
+    """The first `count` samples of each task, as `sample_sheet` shows them.
 
     Raises:
         InputError: `count` is less than 1.
     """
     if count < 1:
         raise InputError(f"A contact sheet needs at least 1 sample a task, got count={count}.")
-    rows = [_row(world.sample(task, index), world.size_px) for task in world.tasks for index in range(count)]
+    return sample_sheet([world.sample(task, index) for task in world.tasks for index in range(count)], world.size_px)
+
+
+def sample_sheet(samples: Sequence[ConceptSample], side: int) -> Image.Image:
+    """Samples with equally many references, a row each: the references, the target, the target with its mask.
+
+    Above a row stand the task, the concept, the rule and the answer; masks are outlined in red.
+
+    Args:
+        samples: at least one.
+        side: of each picture, px.
+    """
+    rows = [_row(sample, side) for sample in samples]
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
     for number, row in enumerate(rows):
         sheet.paste(row, (0, number * row.height))

@@ -1,7 +1,7 @@
 """Command line of the nano recipe: train, resuming what is there; the last two stages leave a checkpoint each.
 
-Exit status: 0 when all stages asked for are done, 1 when time ran out first (call again to go on), 2 after an error,
-130 when interrupted.
+Exit status: 0 when all stages asked for are done, 1 when time ran out or SIGTERM came first (call again to go on),
+2 after an error, 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     except KeyboardInterrupt:
         parser.exit(130, "Interrupted. What was saved, two minutes ago at most, is gone on from by the same command.\n")
     if not done:
-        _log.info("Time is up, and there is more to do: run the same command again to go on.")
+        _log.info("Stopped, with everything saved and more to do: run the same command again to go on.")
         sys.exit(1)
 
 

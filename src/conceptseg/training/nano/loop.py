@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from conceptseg.errors import TrainingError
 from conceptseg.files import replacing
 from conceptseg.training.nano.stage_log import StageLog
+from conceptseg.training.termination import Termination
 
 __all__ = ["StageConfig", "endless_batches", "is_done", "run_stage", "steps_taken"]
 
@@ -90,7 +91,7 @@ def run_stage(
     prepare: Callable[[], object] = lambda: None,
     finished: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Train `module` until its time budget is spent, or until the clock `time.monotonic()` reads `until_s`.
+    """Train `module` until its time budget is spent, the clock `time.monotonic()` reads `until_s`, or SIGTERM comes.
 
     Args:
         config: the stage.
@@ -118,7 +119,12 @@ def run_stage(
         if time.monotonic() >= until_s:
             return False  # a preparation that may have been cut short is not gone on from
         training.save()
-    training.train(iter(batches(training.progress.step)), loss_of, until_s)
+    termination = Termination()
+    termination.listen()
+    try:
+        training.train(iter(batches(training.progress.step)), loss_of, until_s, termination)
+    finally:
+        termination.stop_listening()
     done = training.progress.share(config.minutes) >= 1
     if done:
         finished()
@@ -153,11 +159,11 @@ class _Training:
         """The numbers of the stage so far, on disk too."""
         return StageLog(self.folder / f"{self.config.name}.csv")
 
-    def train(self, stream: Iterator[Any], loss_of: LossOf, until_s: float) -> None:
-        """Update by update until the budget is spent or the clock reads `until_s`; saves now and then."""
+    def train(self, stream: Iterator[Any], loss_of: LossOf, until_s: float, termination: Termination) -> None:
+        """Update by update until the budget is spent or it is time to stop; saves now and then."""
         config, progress = self.config, self.progress
         last_saved = last = time.monotonic()
-        while progress.share(config.minutes) < 1 and last < until_s:
+        while progress.share(config.minutes) < 1 and last < until_s and not termination.asked:
             numbers, count = self._update(next(stream), loss_of)
             now = time.monotonic()
             progress.step, progress.samples = progress.step + 1, progress.samples + count
