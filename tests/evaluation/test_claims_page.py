@@ -34,7 +34,7 @@ PLAN = {
         "warm": ["--model", "{warmup}", "--route", "reason"],
     },
     "trained": {
-        "bases": {"meta-grpo": "../nano/stage_two.yaml", "warmup": "../nano/short_warmup.yaml"},
+        "bases": {"meta-grpo": "../nano/short_stage_two.yaml", "warmup": "../nano/short_warmup.yaml"},
         "seeds": [1, 2],
         "recipes": {
             "tuned": "../ablations/architecture_meta_grpo.yaml",
@@ -147,7 +147,7 @@ def test_what_was_trained_is_compared_seed_by_seed(claims: ModuleType) -> None:
 def test_trainings_are_the_base_with_what_a_recipe_changes(claims: ModuleType) -> None:
     trainings = claims.plan_trainings(PLAN, "runs/warm", Path("runs"), ["boxed_2", "tuned_1"])
     words = trainings["boxed_2"]
-    assert words[:3] == ["train", "meta-grpo", "--config"] and words[3].endswith("stage_two.yaml")
+    assert words[:3] == ["train", "meta-grpo", "--config"] and words[3].endswith("short_stage_two.yaml")
     assert words[4:] == [
         "model.checkpoint=runs/warm", "seed=2", "out=runs/trained/boxed_2", "reward.meta=0.0", "reward.box=1.0"
     ]  # fmt: skip

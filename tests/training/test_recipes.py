@@ -13,7 +13,7 @@ from conceptseg.training.plan import Launch, plan_training, read_launch
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 RUNS = sorted(
-    path for path in [*RECIPES.glob("*.yaml"), *RECIPES.glob("ablations/*.yaml"), RECIPES / "nano/stage_two.yaml"]
+    path for pattern in ("*.yaml", "ablations/*.yaml", "nano/*stage_two.yaml") for path in RECIPES.glob(pattern)
 )
 LAUNCHES = sorted((RECIPES / "accelerate").glob("*.yaml"))
 
@@ -42,7 +42,8 @@ def test_a_recipe_can_be_worked_out(path, tiny_checkpoint):
     plan = plan_training(config)
     samples, steps = {
         "meta_grpo_nano": (4096, 60),
-        "stage_two": (4096, 30),
+        "short_stage_two": (4096, 30),
+        "stage_two": (8192, 400),
         "warmup_overfit": (64, 200 * 64 / 32),
     }.get(path.stem, (4096 - 64, 20 * 4032 / config.batch_size if config.stage == "warmup" else 2 * 4032 / 8))
     assert (plan.samples, plan.steps) == (samples, steps)

@@ -17,7 +17,7 @@ from conceptseg.errors import SampleError
 from conceptseg.geometry import box_from_mask
 from conceptseg.images import load_image, load_mask
 
-__all__ = ["Photographs", "folders_of_sets"]
+__all__ = ["Photographs"]
 
 _RULE = "Segment every {}, wherever it is."
 _LEAST_CROP = 0.6
@@ -42,7 +42,7 @@ class Photographs:
 
     def __init__(self, root: Path, size_px: int) -> None:
         self.size_px = size_px
-        rows_of = {folder: [*read_samples(folder)] for folder in folders_of_sets(root)}
+        rows_of = {folder: [*read_samples(folder)] for folder in _folders_of_sets(root)}
         print_of = {row.id: _print_of(row) for rows in rows_of.values() for row in rows}
         held_out = {print_of[row.id] for rows in rows_of.values() for row in rows if row.split != "train"}
         shown = [
@@ -112,7 +112,7 @@ def _words_said(prints: Sequence[set[str]], sets: Sequence[Sequence[ConceptSampl
     return [set().union(*(said for theirs, said in zip(prints, words, strict=True) if theirs & own)) for own in prints]
 
 
-def folders_of_sets(root: Path) -> list[Path]:
+def _folders_of_sets(root: Path) -> list[Path]:
     """The folders under `root` that hold a set, sorted."""
     return sorted(path.parent for path in root.glob(f"*/{SAMPLES_FILE}"))
 

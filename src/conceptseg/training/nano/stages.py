@@ -23,7 +23,7 @@ from conceptseg.training.nano.assembly import WARMUP_CHECKPOINT, assemble, keep,
 from conceptseg.training.nano.imitation import imitate_regions
 from conceptseg.training.nano.lessons import episodes_of, lesson_of
 from conceptseg.training.nano.loop import StageConfig, endless_batches, is_done, run_stage, steps_taken
-from conceptseg.training.nano.photographs import Photographs, folders_of_sets
+from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.stage_log import names_of, read_log
 from conceptseg.training.pictures import plot_curves
@@ -200,9 +200,6 @@ def _second_stage(run: _Run) -> dict[str, float] | None:
         _require_earlier(STAGES[-1], run)
         assemble(run.recipe, run.folder).save_pretrained(start, dtype=torch.float16)
     words = [f"out={run.folder / 'meta_grpo'}", f"model.checkpoint={start}", f"model.device={run.place.type}"]
-    if run.photographs:
-        sets = ", ".join(map(str, folders_of_sets(run.photographs)))
-        words += [f"data.folders=[{sets}]", "data.split=train"]
     result = train(load_config("meta-grpo", run.recipe.meta_grpo, words))
     if result.model is None:
         return None
