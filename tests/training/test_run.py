@@ -169,6 +169,16 @@ def test_another_configuration_does_not_go_into_the_same_folder(configure):
         train(configure("warmup", "max_steps=2", "seed=1", "learning_rate=1e-4"))
 
 
+def test_an_option_that_came_later_does_not_make_a_run_another(configure):
+    config = configure("warmup", "max_steps=2")
+    train(config)
+    path = config.out / "checkpoint-2" / STATE_FILE
+    state = json.loads(path.read_text())
+    del state["config"]["trains"]
+    path.write_text(json.dumps(state))
+    assert train(config).steps == 2
+
+
 def test_a_loss_that_is_no_number_stops_the_warm_up(configure, monkeypatch):
     monkeypatch.setattr(
         "conceptseg.training.warmup.mask_losses", lambda semantic, *_, **__: semantic.mean(dim=(1, 2)) * float("nan")

@@ -196,11 +196,20 @@ def _step_of(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
+def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, Any]:
+    """A stored configuration with what options were added since stand at when nobody sets them."""
+    try:
+        return type(config).model_validate(stored).model_dump(mode="json")
+    except ValueError:  # of another stage, or with options that are no more: told by what differs
+        return stored
+
+
 _MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out"})
 
 
 def _require_same_run(checkpoint: Path, config: TrainingConfig) -> None:
-    before: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["config"]
+    stored: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["config"]
+    before = _with_defaults(stored, config)
     now = config.model_dump(mode="json")
     differing = sorted(
         key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in _MAY_CHANGE

@@ -358,6 +358,15 @@ class MetaGRPOConfig(_RunConfig):
             raise ValueError("with sam_prompt=box nothing can learn from the masks: set segmentation.weight=0")
         return self
 
+    @model_validator(mode="after")
+    def _a_rate_has_something_to_act_on(self) -> MetaGRPOConfig:
+        if self.policy.translation_learning_rate is not None and not self.trains_translation:
+            raise ValueError(
+                "policy.translation_learning_rate: the concept translation does not learn. Leave it out, or set "
+                "policy.translation=true and segmentation.weight above 0"
+            )
+        return self
+
 
 TrainingConfig: TypeAlias = WarmupConfig | MetaGRPOConfig
 """Either stage's configuration."""

@@ -164,7 +164,7 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(*args, **kwargs)
         rate = self.config.policy.translation_learning_rate
-        if is_new and rate is not None and self.config.trains_translation:
+        if is_new and rate is not None:
             translation: nn.Module = self._reasoner.mllm.get_submodule("concept_translation")
             set_rate(optimizer, translation, rate)
         return optimizer

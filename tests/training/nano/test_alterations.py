@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from conceptseg.data.world import TRAINED_TASKS, WORLD_TASKS, ConceptWorld
+from conceptseg.data.world.stage import Finish
 from conceptseg.data.world.studio import Studio
 from conceptseg.training.nano.alterations import ALTERATIONS, Alterations
 from conceptseg.training.nano.architecture import FRAME_PX, build_nano
@@ -36,6 +39,24 @@ def test_targets_and_references_have_parts_of_sensible_size(alterations: Alterat
         assert [np.asarray(r.image).shape for r in sample.references] == [(43, 43, 3)] * 4
         masks = [np.asarray(sample.mask), *(np.asarray(reference.mask) for reference in sample.references)]
         assert all(0.01 <= mask.mean() <= 0.6 for mask in masks)
+
+
+def test_what_is_marked_is_what_is_altered_alike_in_every_picture(monkeypatch, alterations: Alterations) -> None:
+    colours = iter([(255, 0, 0), (0, 0, 255)])
+
+    def painted(rng: np.random.Generator, studio: Studio) -> Callable[[Image.Image], Image.Image]:
+        colour = next(colours)
+        return lambda picture: Image.new("RGB", picture.size, colour)
+
+    for kind in ALTERATIONS:
+        monkeypatch.setitem(ALTERATIONS, kind, painted)
+    monkeypatch.setattr("conceptseg.training.nano.alterations.random_finish", lambda rng, strength: Finish())
+    sample = alterations.sample(np.random.default_rng(5))
+    for shown in (sample, *sample.references):
+        image, mask = np.asarray(shown.image).astype(int), np.asarray(shown.mask)
+        redness = image[..., 0] - image[..., 1:].max(axis=2)
+        assert np.median(redness[mask]) > 200
+        assert np.median(redness[~mask]) < 60
 
 
 @pytest.mark.parametrize("kind", ALTERATIONS)

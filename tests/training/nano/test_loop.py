@@ -3,6 +3,8 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -210,3 +212,40 @@ def test_what_is_prepared_is_kept_at_once_and_not_repeated(tmp_path):
             run_stage(stage(5.0), module, batches, _stop_after(loss, 0), tmp_path, prepare=prepare)
         assert (module.weight == 5.0).all()
     assert calls == [0]
+
+
+_TRAINER = """
+import sys, time
+from pathlib import Path
+import torch
+from torch import nn
+from conceptseg.training.nano.loop import StageConfig, endless_batches, run_stage
+
+class Numbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2**40
+    def __getitem__(self, index):
+        return index
+
+module = nn.Linear(2, 1)
+
+def loss(batch):
+    print("update", flush=True)
+    time.sleep(0.05)
+    return module(torch.ones(1, 2)).mean().float(), {}, len(batch)
+
+stage = StageConfig("toy", 5.0, learning_rate=0.05)
+sys.exit(0 if run_stage(stage, module, endless_batches(Numbers(), 2, 1), loss, Path(sys.argv[1])) else 1)
+"""
+
+
+def test_sigterm_to_the_whole_group_ends_no_worker_under_the_trainers_hands(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TRAINER, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
+    )
+    for _ in range(3):
+        assert process.stdout.readline() == b"update\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert steps_taken(tmp_path / "toy.safetensors") >= 3

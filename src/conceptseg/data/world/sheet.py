@@ -38,7 +38,12 @@ def sample_sheet(samples: Sequence[ConceptSample], side: int) -> Image.Image:
     Args:
         samples: at least one.
         side: of each picture, px.
+
+    Raises:
+        InputError: there is no sample.
     """
+    if not samples:
+        raise InputError("A sheet needs at least 1 sample, got none.")
     rows = [_row(sample, side) for sample in samples]
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
     for number, row in enumerate(rows):
@@ -47,7 +52,7 @@ def sample_sheet(samples: Sequence[ConceptSample], side: int) -> Image.Image:
 
 
 def _row(sample: ConceptSample, side: int) -> Image.Image:
-    target = load_image(sample.image)
+    target = load_image(sample.image).resize((side, side), Image.Resampling.BILINEAR)
     shown = [_outlined(load_image(ref.image), ref.mask, side) for ref in sample.references]
     pictures = [*shown, target, _outlined(target, sample.mask, side)]
     step = side + _MARGIN_PX

@@ -44,7 +44,7 @@ def main() -> None:
     except KeyboardInterrupt:
         parser.exit(130, "Interrupted. What was saved, two minutes ago at most, is gone on from by the same command.\n")
     if not done:
-        _log.info("Stopped, with everything saved and more to do: run the same command again to go on.")
+        _log.info("Stopped before all was done: run the same command again to go on.")
         sys.exit(1)
 
 

@@ -3,7 +3,8 @@
 The context-dependent tasks that training shows are three, and whoever knows three looks for a bright thing, a hidden
 thing or a broken surface wherever it is sent. Here the kind of alteration is drawn anew for every episode (blurred,
 turned in hue, striped, ...), often with another kind beside it, so that what is asked for has to be taken from the
-references. No alteration is one that a task kept out of training is made of: nothing is darkened, bent or shaded.
+references. None is the drawing of a task kept out of training; some share means with one, as a tint or a texture laid
+over a blob does with lesions, and darker tones do with shadows.
 """
 
 from __future__ import annotations
@@ -45,15 +46,19 @@ class Alterations:
 
     Args:
         size_px: side of the target pictures; references are two thirds of it, as in ConceptWorld.
-        split: whose sprites, shapes and textures are drawn.
     """
 
-    def __init__(self, size_px: int, split: str = "train") -> None:
+    def __init__(self, size_px: int) -> None:
         self.size_px = size_px
-        self._studio = Studio(split)
+        self._studio = Studio("train")
 
     def sample(self, rng: np.random.Generator, references: int = 4) -> ConceptSample:
-        """A picture with an altered part, and references that show the same alteration elsewhere."""
+        """A picture with an altered part, and references that show the same alteration elsewhere.
+
+        Args:
+            rng: decides everything.
+            references: how many there are, 0 or more.
+        """
         name, rival = some(rng, list(ALTERATIONS), 2)
         change, other = (ALTERATIONS[kind](rng, self._studio) for kind in (name, rival))
         view = self._studio.random_view(rng, surface=chance(rng, 0.5)) if chance(rng, 0.5) else None
@@ -121,7 +126,9 @@ def _blurred(rng: np.random.Generator, studio: Studio) -> _Change:
 
 def _pixelated(rng: np.random.Generator, studio: Studio) -> _Change:
     cells = int(rng.integers(12, 28))
-    return lambda picture: picture.resize((cells, cells), Image.Resampling.BOX).resize(picture.size, 0)
+    return lambda picture: picture.resize((cells, cells), Image.Resampling.BOX).resize(
+        picture.size, Image.Resampling.NEAREST
+    )
 
 
 def _turned_hue(rng: np.random.Generator, studio: Studio) -> _Change:

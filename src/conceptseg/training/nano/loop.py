@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -137,9 +138,17 @@ def endless_batches(data: Dataset[Any], batch_size: int, workers: int) -> Callab
 
     def from_step(step: int) -> Iterator[Any]:
         indices = range(step * batch_size, 2**40)
-        return iter(DataLoader(data, batch_size, sampler=indices, num_workers=workers, collate_fn=list))
+        return iter(
+            DataLoader(data, batch_size, sampler=indices, num_workers=workers, collate_fn=list,
+                       worker_init_fn=_outlive_termination)
+        )  # fmt: skip
 
     return from_step
+
+
+def _outlive_termination(_worker: int) -> None:
+    """SIGTERM often goes to the whole group of processes: it is for the trainer to answer, which ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @dataclass(eq=False)

@@ -101,7 +101,10 @@ class NanoRecipe(BaseModel):
             if wrong := [stage for stage, share in getattr(self, name).items() if not 0 <= share <= 1]:
                 yield f"{name}: must be within 0 and 1 for {', '.join(wrong)}"
         if wrong := [stage for stage in _DRAWING if sum(self.shares(stage).values()) > 1]:
-            yield f"photograph_share and altered_share: more than 1 together for {', '.join(wrong)}"
+            yield (
+                f"photograph_share and altered_share: more than 1 together for {', '.join(wrong)}; lower one (a "
+                "photograph_share that is not given stands at its default)"
+            )
 
     def _wrong_stages(self) -> Iterator[str]:
         known = dict.fromkeys(("minutes", "batch_size", "learning_rate"), _TIMED) | {"gates": STAGES}
