@@ -319,17 +319,3 @@ def test_vllm_is_not_sent_the_translation(make):
     trainer._hide_translation_from_vllm(policy)
     trainer.vllm_generation.sync_weights()
     assert sent and not any("concept_translation" in name for name in sent)
-
-
-@pytest.mark.parametrize("overrides", [(), ("policy.mllm=lora", "policy.lora.rank=2")])
-def test_the_translation_may_learn_at_a_rate_of_its_own(make, overrides):
-    trainer = make("max_steps=2", "learning_rate=1e-3", "policy.translation_learning_rate=0.25", *overrides)
-    optimizer = trainer.create_optimizer()
-    assert trainer.create_optimizer() is optimizer
-    names = {id(parameter): name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
-    rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert {*rates} == {*names.values()}
-    own = {name for name, rate in rates.items() if rate == 0.25}
-    assert own == {name for name in rates if "concept_translation" in name}
-    assert own
-    assert {rate for name, rate in rates.items() if name not in own} == {1e-3}

@@ -281,8 +281,6 @@ class PolicySection(_Section):
     """Whether the vision tower learns too; never with LoRA."""
     translation: bool = True
     """Whether the concept translation learns; False freezes it."""
-    translation_learning_rate: float | None = Field(default=None, gt=0)
-    """The concept translation's own; None takes the run's, as the paper's one number says."""
     lora: LoraSection = LoraSection()
     gradient_checkpointing: bool = False
     """Trade time for memory; needed at 7B."""
@@ -356,15 +354,6 @@ class MetaGRPOConfig(_RunConfig):
     def _boxes_carry_no_gradient(self) -> MetaGRPOConfig:
         if self.sam_prompt == "box" and self.segmentation.weight > 0:
             raise ValueError("with sam_prompt=box nothing can learn from the masks: set segmentation.weight=0")
-        return self
-
-    @model_validator(mode="after")
-    def _a_rate_has_something_to_act_on(self) -> MetaGRPOConfig:
-        if self.policy.translation_learning_rate is not None and not self.trains_translation:
-            raise ValueError(
-                "policy.translation_learning_rate: the concept translation does not learn. Leave it out, or set "
-                "policy.translation=true and segmentation.weight above 0"
-            )
         return self
 
 

@@ -43,7 +43,6 @@ from conceptseg.training.policy import (
     TokenReader,
     hidden_translation,
     join_translation,
-    set_rate,
     set_trainable,
     split_state,
 )
@@ -158,16 +157,6 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
             loss = loss + section.weight * masks / self.current_gradient_accumulation_steps
         require_finite(loss, self.state.global_step, [episode.id for episode in episodes])
         return loss
-
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """The trainer's, with the translation's own learning rate if it has one."""
-        is_new = self.optimizer is None
-        optimizer = super().create_optimizer(*args, **kwargs)
-        rate = self.config.policy.translation_learning_rate
-        if is_new and rate is not None:
-            translation: nn.Module = self._reasoner.mllm.get_submodule("concept_translation")
-            set_rate(optimizer, translation, rate)
-        return optimizer
 
     def as_model(self) -> ConceptSegModel:
         """The policy and its translation as they stand, as a model; parameters must not be sharded."""

@@ -26,7 +26,6 @@ __all__ = [
     "TokenReader",
     "hidden_translation",
     "join_translation",
-    "set_rate",
     "set_trainable",
     "split_state",
 ]
@@ -110,22 +109,6 @@ def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     mllm = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
     own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     return mllm, own
-
-
-def set_rate(optimizer: torch.optim.Optimizer, part: nn.Module, learning_rate: float) -> None:
-    """Give a part of what is trained a learning rate of its own; a scheduler scales all rates alike.
-
-    Args:
-        optimizer: a fresh one, changed in place: each group with tensors of the part is split in two.
-        part: e.g. the joined translation.
-        learning_rate: the part's.
-    """
-    own = {id(parameter) for parameter in part.parameters()}
-    for group in list(optimizer.param_groups):
-        moved = [parameter for parameter in group["params"] if id(parameter) in own]
-        if moved:
-            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
-            optimizer.add_param_group({**group, "params": moved, "lr": learning_rate})
 
 
 def set_trainable(mllm: PreTrainedModel, section: PolicySection, *, translation: bool) -> None:

@@ -14,6 +14,7 @@ from conceptseg.data.world.studio import Studio
 from conceptseg.training.nano.alterations import ALTERATIONS, Alterations
 from conceptseg.training.nano.architecture import FRAME_PX, build_nano
 from conceptseg.training.nano.episodes import EpisodeData
+from conceptseg.training.nano.mixture import Mixture
 from conceptseg.training.nano.segmenter_stage import SegmenterData
 
 SIDE = 64
@@ -42,7 +43,7 @@ def test_targets_and_references_have_parts_of_sensible_size(alterations: Alterat
 
 
 def test_what_is_marked_is_what_is_altered_alike_in_every_picture(monkeypatch, alterations: Alterations) -> None:
-    colours = iter([(255, 0, 0), (0, 0, 255)])
+    colours = iter([(255, 0, 0), (0, 0, 255), (255, 0, 0)])  # the third may lie over the first
 
     def painted(rng: np.random.Generator, studio: Studio) -> Callable[[Image.Image], Image.Image]:
         colour = next(colours)
@@ -57,6 +58,30 @@ def test_what_is_marked_is_what_is_altered_alike_in_every_picture(monkeypatch, a
         redness = image[..., 0] - image[..., 1:].max(axis=2)
         assert np.median(redness[mask]) > 200
         assert np.median(redness[~mask]) < 60
+
+
+def test_a_part_that_cannot_be_seen_is_drawn_anew(monkeypatch, alterations: Alterations) -> None:
+    asked: list[int] = []
+
+    def at_the_third_time(rng: np.random.Generator, studio: Studio) -> Callable[[Image.Image], Image.Image]:
+        def change(picture: Image.Image) -> Image.Image:
+            asked.append(1)
+            return picture.copy() if len(asked) < 3 else Image.new("RGB", picture.size, (255, 0, 0))
+
+        return change
+
+    for kind in ALTERATIONS:
+        monkeypatch.setitem(ALTERATIONS, kind, at_the_third_time)
+    monkeypatch.setattr("conceptseg.training.nano.alterations.random_finish", lambda rng, strength: Finish())
+    sample = alterations.sample(np.random.default_rng(5), references=0)
+    image, mask = np.asarray(sample.image).astype(int), np.asarray(sample.mask)
+    assert np.median((image[..., 0] - image[..., 1:].max(axis=2))[mask]) > 200
+
+
+def test_what_nothing_shows_ends_too(monkeypatch, alterations: Alterations) -> None:
+    for kind in ALTERATIONS:
+        monkeypatch.setitem(ALTERATIONS, kind, lambda rng, studio: Image.Image.copy)
+    assert np.asarray(alterations.sample(np.random.default_rng(5)).mask).shape == (SIDE, SIDE)
 
 
 @pytest.mark.parametrize("kind", ALTERATIONS)
@@ -92,7 +117,8 @@ def test_nothing_is_said_that_only_tasks_kept_out_of_training_say(alterations: A
 
 def episodes_of(altered_share: float) -> EpisodeData:
     world = ConceptWorld(tasks=["static_difference"], split="train", seed=0, size_px=FRAME_PX)
-    return EpisodeData(build_nano(["what changed"], ["cat"]), world, seed=0, altered_share=altered_share)
+    beside = Mixture(FRAME_PX, altered_share=altered_share)
+    return EpisodeData(build_nano(["what changed"], ["cat"]), world, seed=0, beside=beside)
 
 
 def test_the_reasoner_sees_them_with_a_reference_at_least() -> None:
@@ -113,7 +139,8 @@ def test_their_share_is_kept_to(learner_and_data) -> None:
 
 
 def test_the_segmenter_is_told_their_regions_and_that_no_name_is_there() -> None:
-    data = SegmenterData(("living",), seed=0, size_px=SIDE * 2, patch_px=16, altered_share=1.0)
+    beside = Mixture(SIDE * 2, altered_share=1.0)
+    data = SegmenterData(("living",), seed=0, size_px=SIDE * 2, patch_px=16, beside=beside)
     names = set(ConceptWorld.names_of("train"))
     for index in range(8):
         item = data[index]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import SampleError
+from conceptseg.training.nano.mixture import Mixture
 from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.segmenter_stage import SegmenterData
 
@@ -101,9 +102,8 @@ def test_a_folder_without_sets_is_refused(tmp_path: Path) -> None:
 
 
 def test_segmenter_items_ask_for_photographed_names_and_for_absent_ones(photographs: Photographs) -> None:
-    data = SegmenterData(
-        ("living",), seed=0, size_px=168, patch_px=14, photographs=photographs, photograph_share=1.0
-    )  # fmt: skip
+    beside = Mixture(168, photographs, photograph_share=1.0)
+    data = SegmenterData(("living",), seed=0, size_px=168, patch_px=14, beside=beside)
     items = [data[index] for index in range(40)]
     assert {"cat", "big dog"} <= set(data.names)
     asked = {(text, bool(there)) for item in items for text, there in zip(item.texts, item.present, strict=True)}

@@ -157,6 +157,34 @@ def test_what_a_stage_is_made_from_stands_beside_it(tmp_path: Path, caplog: pyte
     assert [entry["from_step"] for entry in json.loads(path.read_text(encoding="utf-8"))] == [0]
 
 
+def test_an_option_that_is_newer_than_a_stage_is_no_other_recipe(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "vision.json"
+    recipe().record(path, None, 0)
+    (entry,) = json.loads(path.read_text(encoding="utf-8"))
+    del entry["recipe"]["altered_share"], entry["recipe"]["named_tasks"]
+    path.write_text(json.dumps([entry]), encoding="utf-8")
+    recipe(minutes=dict.fromkeys(TIMED, 9.0)).record(path, None, 5)
+    assert not caplog.records
+    recipe(altered_share={"reasoner": 0.1}).record(path, None, 6)
+    assert caplog.messages == ["vision goes on at step 6 with another recipe: altered_share differ."]
+
+
+def test_sigterm_in_the_last_update_of_a_stage_starts_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def ends_while_told_to(stage: str, run: stages._Run) -> dict[str, float]:
+        begun.append(stage)
+        run.termination.asked = True
+        return {}
+
+    monkeypatch.setattr(stages, "_timed_stage", ends_while_told_to)
+    assert not train_nano(recipe(), tmp_path, stages=["segmenter", "boxes"], device="cpu")
+    assert begun == ["segmenter"]
+    assert train_nano(recipe(), tmp_path, stages=["boxes"], device="cpu")  # it was the last: all that was asked is done
+
+
 def test_a_trained_stage_records_itself_and_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "run_stage", lambda *_, **__: True)
     assert train_nano(recipe(), tmp_path, stages=["segmenter"], device="cpu")

@@ -9,7 +9,7 @@ over a blob does with lesions, and darker tones do with shadows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -38,7 +38,9 @@ _RULE = "Segment the part whose surface looks like what is marked."
 _ANSWER = "patch"
 _CONCEPTS = ("marked part", "marked surface", "this part", "this sort of surface", "the marked patch", "this pattern")
 _AREA = (0.01, 0.6)
-_ATTEMPTS = 20
+_VISIBLE = 9.0
+"""Least mean change inside the altered part, in grey levels of 255."""
+_ATTEMPTS = 8
 
 
 class Alterations:
@@ -59,12 +61,15 @@ class Alterations:
             rng: decides everything.
             references: how many there are, 0 or more.
         """
-        name, rival = some(rng, list(ALTERATIONS), 2)
-        change, other = (ALTERATIONS[kind](rng, self._studio) for kind in (name, rival))
+        name, rival, further = some(rng, list(ALTERATIONS), 3)
+        change, other, second = (ALTERATIONS[kind](rng, self._studio) for kind in (name, rival, further))
+        if chance(rng, 0.3):
+            name, change = f"{name} and {further}", _both(change, second)
+        tint = _ground_tone(rng)
         view = self._studio.random_view(rng, surface=chance(rng, 0.5)) if chance(rng, 0.5) else None
         reference_px = -(-self.size_px * 2 // 3)
-        shown = [Reference(*self._picture(rng, reference_px, change, other, view)) for _ in range(references)]
-        image, mask = self._picture(rng, self.size_px, change, other, view)
+        shown = [Reference(*self._picture(rng, reference_px, (change, other, tint), view)) for _ in range(references)]
+        image, mask = self._picture(rng, self.size_px, (change, other, tint), view)
         return ConceptSample(
             id=f"alteration/{name}/{int(rng.integers(2**31))}",
             task=_TASK,
@@ -78,19 +83,28 @@ class Alterations:
             split=self._studio.split,
         )
 
+    def absent_from(self, sample: ConceptSample, names: Sequence[str]) -> list[str]:
+        """What is not to be found there by its words: the concept itself, which has no name."""
+        return [sample.concept]
+
     def _picture(
-        self, rng: np.random.Generator, side: int, change: _Change, other: _Change, view: TextureView | None
+        self, rng: np.random.Generator, side: int, changes: tuple[_Change, _Change, _Change], view: TextureView | None
     ) -> tuple[UInt8[np.ndarray, "side side 3"], Bool[np.ndarray, "side side"]]:
-        """One surface (`view`) somewhere, or a scene of things, with the alteration and maybe a rival beside it."""
-        picture = self._ground(rng, side, view)
-        sizes = [between(rng, 0.2, 0.6), between(rng, 0.15, 0.35)][: 1 + chance(rng, 0.5)]
-        places = spread(rng, sizes, gap=1.0)
+        """One surface (`view`) somewhere, or a scene of things, with the alteration and maybe a rival beside it.
+
+        `changes` are the alteration, the rival and the tone of the whole. Drawn anew while the alteration can hardly be
+        seen (a blur on flat ground); where no ground shows it, the last one stays.
+        """
+        change, other, tint = changes
         for _ in range(_ATTEMPTS):
+            picture = tint(self._ground(rng, side, view))
+            altered = change(picture)
+            sizes = [between(rng, 0.2, 0.6), between(rng, 0.15, 0.35)][: 1 + chance(rng, 0.5)]
+            places = spread(rng, sizes, gap=1.0)
             mask = _region(rng, side, places[0], sizes[0], self._studio.split)
-            if _AREA[0] <= (np.asarray(mask) > 127).mean() <= _AREA[1]:
+            if _shows(picture, altered, np.asarray(mask) > 127):
                 break
         edge = between(rng, 0.0, 0.02)
-        altered = change(picture)
         for place, size in zip(places[1:], sizes[1:], strict=True):
             picture.paste(other(picture), (0, 0), softened(_region(rng, side, place, size, self._studio.split), edge))
         picture.paste(altered, (0, 0), softened(mask, edge) if edge * side > 1 else mask)
@@ -104,6 +118,26 @@ class Alterations:
         looks = [sprite_look(rng, s.name) for s in others(rng, self._studio, int(rng.integers(0, 4)), [])]
         stage: Stage = stage_of(rng, self._studio, scatter(rng, looks, [between(rng, 0.2, 0.5) for _ in looks]))
         return self._studio.compose(stage, side)[0]
+
+
+def _shows(picture: Image.Image, altered: Image.Image, mask: Bool[np.ndarray, "side side"]) -> bool:
+    """Whether the part is of a fair size, and looks different from what was there."""
+    if not _AREA[0] <= mask.mean() <= _AREA[1]:
+        return False
+    return float(np.asarray(ImageChops.difference(picture, altered))[mask].mean()) >= _VISIBLE
+
+
+def _both(first: _Change, second: _Change) -> _Change:
+    return lambda picture: second(first(picture))
+
+
+def _ground_tone(rng: np.random.Generator) -> _Change:
+    """What the pictures of one episode have in common: their own colours, none, or other ones."""
+    if chance(rng, 0.6):
+        return lambda picture: picture
+    hue, saturation = (between(rng, 0, 360), 1.0) if chance(rng, 0.5) else (0.0, between(rng, 0.0, 0.3))
+    matrix = tone(hue=hue, saturation=saturation, gain=between(rng, 0.7, 1.15))
+    return lambda picture: picture.convert("RGB", matrix)
 
 
 def _region(rng: np.random.Generator, side: int, place: tuple[float, float], size: float, split: str) -> Image.Image:

@@ -17,9 +17,8 @@ from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt
 from conceptseg.protocol import Mosaic, build_mosaic
-from conceptseg.training.nano.alterations import Alterations
 from conceptseg.training.nano.dense import centres, coverage
-from conceptseg.training.nano.photographs import Photographs
+from conceptseg.training.nano.mixture import Mixture
 from conceptseg.training.nano.wording import ideal_response
 
 __all__ = ["Episode", "EpisodeData", "make_episode"]
@@ -53,30 +52,18 @@ class EpisodeData(Dataset[Episode]):
         model: whose prompts the episodes hold.
         world: the made samples.
         seed: another seed gives other episodes.
-        photographs: real samples beside them.
-        photograph_share: how many of the episodes those are.
-        altered_share: how many show altered parts that only references explain.
+        beside: what else is shown; nothing unless given.
     """
 
     def __init__(
-        self,
-        model: ConceptSegModel,
-        world: ConceptWorld,
-        *,
-        seed: int,
-        photographs: Photographs | None = None,
-        photograph_share: float = 0.0,
-        altered_share: float = 0.0,
+        self, model: ConceptSegModel, world: ConceptWorld, *, seed: int, beside: Mixture | None = None
     ) -> None:
         self.build_prompt = model.build_prompt
         self.frame_px = model.config.protocol.frame_px
         self.patches = self.frame_px // model.reasoner.processor.image_processor.patch_size
         self.world = world
         self.seed = seed
-        self.photographs = photographs
-        self.photograph_share = photograph_share if photographs else 0.0
-        self.altered = Alterations(world.size_px)
-        self.altered_share = altered_share
+        self.beside = beside
 
     def __len__(self) -> int:
         return 2**40
@@ -91,11 +78,9 @@ class EpisodeData(Dataset[Episode]):
         return make_episode(self, sample, count)
 
     def _sample(self, rng: np.random.Generator, index: int) -> ConceptSample:
-        draw = rng.random() if self.photographs or self.altered_share else 1.0
-        if self.photographs and draw < self.photograph_share:
-            return self.photographs.sample(rng)
-        if draw < self.photograph_share + self.altered_share:
-            return self.altered.sample(rng)
+        source = self.beside.draw(rng) if self.beside else None
+        if source is not None:
+            return source.sample(rng)
         return self.world.sample(self.world.tasks[rng.integers(len(self.world.tasks))], index)
 
 

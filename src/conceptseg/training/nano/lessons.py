@@ -12,6 +12,7 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX
 from conceptseg.training.nano.box_stage import BoxData, BoxLearner
 from conceptseg.training.nano.episodes import EpisodeData
+from conceptseg.training.nano.mixture import Mixture
 from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
 from conceptseg.training.nano.recipe import NanoRecipe
@@ -50,15 +51,14 @@ def episodes_of(name: str, recipe: NanoRecipe, model: ConceptSegModel, real: Pho
     """Episodes of a stage, or of the imitation before the translation, which shows what the translation does."""
     seed = _seed(name, recipe)
     stage = "translation" if name == "imitation" else name
-    tasks, shares = recipe.weighed(stage, recipe.tasks), recipe.shares(stage)
-    world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=FRAME_PX)
-    return EpisodeData(model, world, seed=seed, photographs=real, **shares)
+    world = ConceptWorld(tasks=recipe.weighed(stage, recipe.tasks), split="train", seed=seed, size_px=FRAME_PX)
+    return EpisodeData(model, world, seed=seed, beside=Mixture(FRAME_PX, real, **recipe.shares(stage)))
 
 
 def _pictures(stage: str, recipe: NanoRecipe, real: Photographs | None) -> SegmenterData:
     tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
-    return SegmenterData(tasks, seed=_seed(stage, recipe), size_px=FRAME_PX, patch_px=PATCH_PX,
-                         photographs=real, **recipe.shares(stage))  # fmt: skip
+    beside = Mixture(FRAME_PX, real, **recipe.shares(stage))
+    return SegmenterData(tasks, seed=_seed(stage, recipe), size_px=FRAME_PX, patch_px=PATCH_PX, beside=beside)
 
 
 def _scenes(stage: str, recipe: NanoRecipe) -> VisionData:

@@ -89,6 +89,7 @@ def run_stage(
     folder: Path,
     *,
     until_s: float = math.inf,
+    termination: Termination | None = None,
     prepare: Callable[[], object] = lambda: None,
     finished: Callable[[], None] = lambda: None,
 ) -> bool:
@@ -101,6 +102,8 @@ def run_stage(
         loss_of: a batch's loss, numbers to log, and how many samples it held.
         folder: where `<name>.safetensors` (weights and optimizer) and `<name>.csv` are kept.
         until_s: when to stop and save although there is budget left.
+        termination: who is asked whether SIGTERM came, for one that goes on to other stages; one of its own unless
+            given. It listens while the stage trains, so that SIGTERM ends a preparation, which leaves nothing, at once.
         prepare: called where there is no state yet; what it does to `module` is saved before the first update, unless
             `until_s` passed meanwhile.
         finished: called when the budget is spent, before the state is marked done.
@@ -120,7 +123,7 @@ def run_stage(
         if time.monotonic() >= until_s:
             return False  # a preparation that may have been cut short is not gone on from
         training.save()
-    termination = Termination()
+    termination = termination or Termination()
     termination.listen()
     try:
         training.train(iter(batches(training.progress.step)), loss_of, until_s, termination)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_jsonable_python
 
 from conceptseg import __version__
 from conceptseg.data.world import WORLD_TASKS
@@ -182,5 +183,10 @@ def _settings_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The keys that differ, but for `minutes`: more time is what a stage may always be given."""
+    """The keys that differ, but for `minutes`: more time is what a stage may always be given.
+
+    What the recipe could not say yet when `before` was noted stood at its default.
+    """
+    options = NanoRecipe.model_fields.items()
+    before = {key: to_jsonable_python(o.default) for key, o in options if not o.is_required()} | {**before}
     return sorted(key for key in {*before, *now} - {"minutes"} if before.get(key) != now.get(key))

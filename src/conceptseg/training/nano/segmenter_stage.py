@@ -26,9 +26,8 @@ from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.protocol import format_box
 from conceptseg.training.losses import segmentation_loss, shrink_truth
-from conceptseg.training.nano.alterations import Alterations
 from conceptseg.training.nano.dense import UNKNOWN, CellTargets, batch_iou, cell_loss, label_cells
-from conceptseg.training.nano.photographs import Photographs
+from conceptseg.training.nano.mixture import Mixture
 
 __all__ = ["SegmenterData", "SegmenterItem", "SegmenterLearner", "rough_box"]
 
@@ -65,9 +64,7 @@ class SegmenterData(Dataset[SegmenterItem]):
         seed: another seed gives other items.
         size_px: side of the pictures.
         patch_px: side of a patch, for what every patch shows.
-        photographs: real pictures beside the made ones.
-        photograph_share: how many of the items they are.
-        altered_share: how many show altered parts, which have no name.
+        beside: what else is shown; nothing unless given.
     """
 
     def __init__(
@@ -77,16 +74,11 @@ class SegmenterData(Dataset[SegmenterItem]):
         seed: int,
         size_px: int,
         patch_px: int,
-        photographs: Photographs | None = None,
-        photograph_share: float = 0.0,
-        altered_share: float = 0.0,
+        beside: Mixture | None = None,
     ) -> None:
         self.world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=size_px, references=0)
-        self.photographs = photographs
-        self.photograph_share = photograph_share if photographs else 0.0
-        self.altered = Alterations(size_px)
-        self.altered_share = altered_share
-        self.names = tuple(dict.fromkeys((*self.world.names, *(photographs.names if photographs else ()))))
+        self.beside = beside
+        self.names = tuple(dict.fromkeys((*self.world.names, *(beside.names if beside else ()))))
         self.words = _words(self.world.split)
         self.side = size_px // patch_px
         self.seed = seed
@@ -96,13 +88,10 @@ class SegmenterData(Dataset[SegmenterItem]):
 
     def __getitem__(self, index: int) -> SegmenterItem:
         rng = np.random.default_rng([self.seed, 1, index])
-        draw = rng.random() if self.photographs or self.altered_share else 1.0
-        if self.photographs and draw < self.photograph_share:
-            sample = self.photographs.sample(rng, references=0)
-            return self._from_sample(sample, self.photographs.absent_from(sample, self.names), rng)
-        if draw < self.photograph_share + self.altered_share:
-            altered = self.altered.sample(rng, references=0)
-            return self._from_sample(altered, [altered.concept], rng)
+        source = self.beside.draw(rng) if self.beside else None
+        if source is not None:
+            sample = source.sample(rng, references=0)
+            return self._from_sample(sample, source.absent_from(sample, self.names), rng)
         if rng.random() < _SCENE_SHARE:
             return self._from_scene(self.world.scene(index), rng)
         sample = self.world.sample(self.world.tasks[rng.integers(len(self.world.tasks))], index)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.stage_log import names_of, read_log
 from conceptseg.training.pictures import plot_curves
 from conceptseg.training.run import train
+from conceptseg.training.termination import Termination
 
 __all__ = ["CHECKPOINT", "train_nano"]
 
@@ -55,6 +56,8 @@ class _Run:
     until_s: float
     place: torch.device
     photographs: Path | None
+    termination: Termination = field(default_factory=Termination)
+    """Asked between updates and between stages."""
 
     @cached_property
     def real(self) -> Photographs | None:
@@ -94,6 +97,8 @@ def train_nano(
     for stage in stages:
         if stage not in STAGES:
             raise TrainingError(f"Unknown stage {stage!r}. Known stages: {', '.join(STAGES)}.")
+        if run.termination.asked:
+            return False
         with _alone(stage, folder):
             reached = _second_stage(run) if stage == STAGES[-1] else _timed_stage(stage, run)
         if reached is None:
@@ -179,7 +184,7 @@ def _train(config: StageConfig, run: _Run) -> bool:
     learner.to(model.device)
     batches = endless_batches(data, recipe.batch_size[stage], recipe.workers)
     return run_stage(config, learner, batches, learner.loss, folder, until_s=run.until_s,
-                     prepare=lambda: _prepare(stage, run, model),
+                     termination=run.termination, prepare=lambda: _prepare(stage, run, model),
                      finished=lambda: keep(stage, model, folder))  # fmt: skip
 
 
