@@ -17,8 +17,8 @@ from conceptseg.training.nano.alterations import Alterations
 def main() -> None:
     """Draw and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=6, help="episodes")
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--count", type=int, default=8, help="episodes")
+    parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--side", type=int, default=168, help="of a picture, px")
     parser.add_argument("--out", type=Path, default=Path("docs/figures/alterations.jpg"))
     options = parser.parse_args()

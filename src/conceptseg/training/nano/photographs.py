@@ -24,6 +24,7 @@ _LEAST_CROP = 0.6
 _LEAST_AREA = 0.003
 _ATTEMPTS = 8
 _JITTER = 0.25
+_GREY_SHARE = 0.15
 
 
 class Photographs:
@@ -130,4 +131,6 @@ def _kept(whole: Bool[np.ndarray, "h w"], part: Bool[np.ndarray, "a b"]) -> floa
 def _recoloured(picture: Image.Image, rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         picture = change(picture).enhance(rng.uniform(1 - _JITTER, 1 + _JITTER))
+    if rng.random() < _GREY_SHARE:  # lest whatever is grey be taken for a photograph
+        picture = picture.convert("L").convert("RGB")
     return np.asarray(picture)
