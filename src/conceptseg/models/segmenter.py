@@ -25,11 +25,31 @@ from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY
 from conceptseg.images import resize_image
 from conceptseg.models.box_encoder import pool_without_torchvision
+from conceptseg.models.eyes import COMPARED, Eyes
+from conceptseg.models.matching import Evidence, Sight
+from conceptseg.models.prior import ReferencePrior
 
-__all__ = ["ImageFeatures", "Instances", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
+__all__ = ["Glance", "ImageFeatures", "Instances", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
 
 _PIXEL_MEAN = 0.5
 _PIXEL_STD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """What the vision backbone sees of a batch of images, before SAM 3's neck; all that is costly about an image."""
+
+    tokens: Float[Tensor, "batch cells channels"]
+    sight: Sight
+    """The same for comparing places of one image with those of another."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def select(self, indices: Sequence[int]) -> Glance:
+        """Some of the images, in the order given."""
+        rows = torch.as_tensor(list(indices), dtype=torch.long, device=self.tokens.device)
+        return Glance(self.tokens[rows], self.sight.select(indices))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +109,22 @@ class Instances:
 
     masks: Float[Tensor, "batch objects height width"]
     """Logits at the mask decoder's resolution."""
-    scores: Float[Tensor, "batch objects"]
-    """In [0, 1]: that the object is one of the concept, times that the concept is in the image."""
+    logits: Float[Tensor, "batch objects"]
+    """That the object is one of the concept, given that the concept is in the image."""
+    presence: Float[Tensor, " batch"]
+    """Logits that it is."""
     boxes_xyxy: Float[Tensor, "batch objects 4"]
     """In fractions of the image."""
+
+    @property
+    def scores(self) -> Float[Tensor, "batch objects"]:
+        """In [0, 1]: that the object is one of the concept, times that the concept is in the image."""
+        return self.logits.sigmoid() * self.presence.sigmoid()[:, None]
+
+    def select(self, indices: Sequence[int]) -> Instances:
+        """Those of some of the prompts, in the order given."""
+        rows = torch.as_tensor(list(indices), dtype=torch.long, device=self.logits.device)
+        return Instances(self.masks[rows], self.logits[rows], self.presence[rows], self.boxes_xyxy[rows])
 
 
 class PromptSegmenter(nn.Module):
@@ -102,12 +134,18 @@ class PromptSegmenter(nn.Module):
     """
 
     def __init__(
-        self, sam: Sam3Model, tokenizer: PreTrainedTokenizerBase, *, autocast: torch.dtype | None = None
+        self,
+        sam: Sam3Model,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        prior: ReferencePrior | None = None,
+        autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         pool_without_torchvision(sam.geometry_encoder)
         self.sam = sam
         self.tokenizer = tokenizer
+        self.prior = prior
         self.autocast = autocast
 
     @property
@@ -137,8 +175,50 @@ class PromptSegmenter(nn.Module):
 
     def encode(self, pixel_values: Float[Tensor, "batch 3 side side"]) -> ImageFeatures:
         """Image features; the only time the vision encoder runs for these images."""
+        return self.features_of(self.glance(pixel_values))
+
+    def glance(self, pixel_values: Float[Tensor, "batch 3 side side"]) -> Glance:
+        """What the vision backbone sees; `features_of` makes SAM 3's features of it, with or without evidence."""
+        backbone: Any = self.sam.vision_encoder.backbone
         with self._precision():
-            return ImageFeatures(self.sam.get_vision_features(pixel_values=pixel_values))
+            if isinstance(backbone, Eyes):
+                maps = backbone.look(pixel_values)
+                return Glance(backbone.mix(maps), Sight.of([maps[stride] for stride in COMPARED]))
+            tokens = backbone(pixel_values).last_hidden_state
+        return Glance(tokens, Sight.of([self._as_grid(tokens)]))
+
+    def features_of(self, glance: Glance, evidence: Sequence[Evidence | None] = ()) -> ImageFeatures:
+        """SAM 3's features of images that were looked at.
+
+        Args:
+            glance: of the images.
+            evidence: what references say of each of them, if there is a prior to make something of it; None for an
+                image without references, nothing at all for none with any.
+
+        Raises:
+            InputError: there is evidence, but not one entry an image, or no prior.
+        """
+        tokens = glance.tokens
+        with self._precision():
+            if any(entry is not None for entry in evidence):
+                tokens = tokens + self._said_by(evidence, len(glance)).to(tokens.dtype)
+            levels, places = self.sam.vision_encoder.neck(self._as_grid(tokens))
+        return ImageFeatures(Sam3VisionEncoderOutput(fpn_hidden_states=levels, fpn_position_encoding=places))
+
+    def _said_by(self, evidence: Sequence[Evidence | None], count: int) -> Float[Tensor, "batch cells channels"]:
+        if self.prior is None or len(evidence) != count:
+            raise InputError(
+                f"Expected evidence for each of {count} images and a segmenter with a reference prior, got "
+                f"{len(evidence)} entries{'' if self.prior else ' and no prior'}."
+            )
+        known = next(entry for entry in evidence if entry is not None)
+        maps = torch.stack([torch.zeros_like(known.maps) if entry is None else entry.maps for entry in evidence])
+        there = torch.tensor([entry is not None for entry in evidence], device=maps.device)
+        return self.prior(maps) * there[:, None, None]
+
+    def _as_grid(self, tokens: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "batch channels rows columns"]:
+        side = self.image_px // int(self.sam.config.vision_config.backbone_config.patch_size)
+        return tokens.transpose(1, 2).unflatten(2, (side, side))
 
     def cuts(self, text: str) -> bool:
         """Whether a text is longer than `max_text_tokens`, so that `embed_text` drops its end."""
@@ -197,8 +277,7 @@ class PromptSegmenter(nn.Module):
         Raises:
             InputError: the numbers of images and prompts differ.
         """
-        output = self._run(features, prompt)
-        return SegmentationLogits(output.semantic_seg.squeeze(1), output.presence_logits.squeeze(-1))
+        return self.decode_with_instances(features, prompt)[0]
 
     def find_instances(self, features: ImageFeatures, prompt: PromptTokens) -> Instances:
         """The objects of one row of prompt tokens an image, one by one; for methods that choose among them.
@@ -206,9 +285,20 @@ class PromptSegmenter(nn.Module):
         Raises:
             InputError: the numbers of images and prompts differ.
         """
+        return self.decode_with_instances(features, prompt)[1]
+
+    def decode_with_instances(
+        self, features: ImageFeatures, prompt: PromptTokens
+    ) -> tuple[SegmentationLogits, Instances]:
+        """The mask and the single objects of one row of prompt tokens an image, in one pass.
+
+        Raises:
+            InputError: the numbers of images and prompts differ.
+        """
         output = self._run(features, prompt)
-        scores = output.pred_logits.sigmoid() * output.presence_logits.sigmoid()
-        return Instances(output.pred_masks, scores, output.pred_boxes)
+        presence = output.presence_logits.squeeze(-1)
+        found = Instances(output.pred_masks, output.pred_logits, presence, output.pred_boxes)
+        return SegmentationLogits(output.semantic_seg.squeeze(1), presence), found
 
     def _run(self, features: ImageFeatures, prompt: PromptTokens) -> Any:
         if len(features) != len(prompt.embeds):

@@ -20,21 +20,28 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel, ProtocolConfig
+from conceptseg.models.eyes import EyesConfig, register_eyes
+from conceptseg.models.prior import PriorConfig, ReferencePrior
 from conceptseg.models.processing import IMAGE_TOKEN, ReasonerProcessor
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 
-__all__ = ["FRAME_PX", "PATCH_PX", "build_nano", "build_tokenizer"]
+__all__ = ["FRAME_PX", "PATCH_PX", "SEGMENTER_PX", "build_nano", "build_tokenizer"]
 
 FRAME_PX = 168
-"""Side of every picture nano sees, in both of its parts; boxes are integers 0…168."""
+"""Side of every picture the reasoner sees; boxes are integers 0…168."""
 
 PATCH_PX = 14
-"""Side of a patch, in both vision towers; the MLLM merges two by two."""
+"""Side of a patch in the MLLM's vision tower, which merges two by two."""
+
+SEGMENTER_PX = 256
+"""Side of every picture the segmenter sees."""
 
 _LM_WIDTH = 256
 _PROMPT_WIDTH = 96
+_CELL_PX = 8
+_TOKEN_WIDTH = 192
 _CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN)
 _TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "rule", "check", "bbox", "answer") for slash in ("", "/"))
 _CHAT_TEMPLATE = (
@@ -142,7 +149,9 @@ def _build_reasoner(tokenizer: PreTrainedTokenizerFast) -> Reasoner:
 def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
     common = {"hidden_size": _PROMPT_WIDTH, "num_attention_heads": 4, "initializer_range": _spread(_PROMPT_WIDTH)}
     transformer = {**common, "intermediate_size": 384, "dropout": 0.0}
-    grid = FRAME_PX // PATCH_PX
+    register_eyes()
+    eyes = EyesConfig(image_size=SEGMENTER_PX, patch_size=_CELL_PX, hidden_size=_TOKEN_WIDTH)
+    grid = SEGMENTER_PX // _CELL_PX
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, projection_dim=_PROMPT_WIDTH,
         num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, hidden_act="gelu",
@@ -152,12 +161,7 @@ def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
     )  # fmt: skip
     config = Sam3Config(
         vision_config={
-            "backbone_config": {
-                "model_type": "sam3_vit_model", "hidden_size": 192, "intermediate_size": 576,
-                "num_hidden_layers": 6, "num_attention_heads": 6, "image_size": FRAME_PX,
-                "pretrain_image_size": FRAME_PX, "patch_size": PATCH_PX, "window_size": grid,
-                "global_attn_indexes": list(range(6)), "initializer_range": _spread(192),
-            },
+            "backbone_config": eyes.to_dict(),
             "initializer_range": _spread(_PROMPT_WIDTH),
             "fpn_hidden_size": _PROMPT_WIDTH,
             "backbone_feature_sizes": [[grid * 4, grid * 4], [grid * 2, grid * 2], [grid, grid]],
@@ -165,13 +169,13 @@ def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
         text_config=text,
         geometry_encoder_config={**transformer, "num_layers": 1},
         detr_encoder_config={**transformer, "num_layers": 3},
-        detr_decoder_config={**transformer, "num_layers": 2, "num_queries": 8},
+        detr_decoder_config={**transformer, "num_layers": 2, "num_queries": 20},
         mask_decoder_config=common,
         initializer_range=_spread(_PROMPT_WIDTH),
     )  # fmt: skip
     sam = Sam3Model(config)
     _smooth_numbers(cast(Tensor, sam.text_encoder.get_input_embeddings().weight), tokenizer)
-    return PromptSegmenter(sam, tokenizer)
+    return PromptSegmenter(sam, tokenizer, prior=ReferencePrior(PriorConfig(width=_TOKEN_WIDTH)))
 
 
 def _spread(width: int) -> float:

@@ -1,15 +1,17 @@
-"""Real photographs beside ConceptWorld: folders of samples, freshly cropped each time they are shown."""
+"""Real photographs beside ConceptWorld: folders of samples, freshly cropped and recoloured each time they are shown."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter
 
 from conceptseg.data.reading import SAMPLES_FILE, read_samples
 from conceptseg.data.samples import ConceptSample, Reference
@@ -17,18 +19,35 @@ from conceptseg.errors import SampleError
 from conceptseg.geometry import box_from_mask
 from conceptseg.images import load_image, load_mask
 
-__all__ = ["Photographs"]
+__all__ = ["Family", "Photographs"]
+
+View: TypeAlias = tuple[UInt8[np.ndarray, "side side 3"], Bool[np.ndarray, "side side"]]
+"""A picture and its mask, as shown."""
 
 _RULE = "Segment every {}, wherever it is."
-_LEAST_CROP = 0.6
+_LEAST_CROP = 0.5
+_LEAST_KEPT = 0.6
 _LEAST_AREA = 0.003
 _ATTEMPTS = 8
-_JITTER = 0.25
-_GREY_SHARE = 0.15
+_JITTER = 0.35
+_GREY_SHARE = 0.12
+_BLUR_SHARE = 0.15
+_MOST_BLUR_PX = 1.6
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Some photographs of one concept, and one of something else."""
+
+    concept: str
+    level: str
+    views: tuple[View, ...]
+    stranger: UInt8[np.ndarray, "side side 3"] | None
+    """A photograph without the concept, where one could be found."""
 
 
 class Photographs:
-    """Endless, seeded samples from the `train` rows of several sets, each set equally often.
+    """Endless, seeded samples from the `train` rows of several sets, by default each set equally often.
 
     A picture that any set holds out is shown by none: sets cut from one source share pictures.
 
@@ -36,29 +55,41 @@ class Photographs:
         root: a folder of sets, each a folder with `samples.jsonl` and its `train` rows.
         size_px: side of the square pictures that come out; photographs are cropped and squeezed into it, as nano sees
             every picture.
+        weights: set → how often it is shown, 1 unless given; 0 leaves it out.
 
     Raises:
-        SampleError: there is no set under `root`, or none has `train` rows with masks.
+        SampleError: there is no set under `root`, none has `train` rows with masks, or a weight names no set.
     """
 
-    def __init__(self, root: Path, size_px: int) -> None:
+    def __init__(self, root: Path, size_px: int, weights: Mapping[str, float] = MappingProxyType({})) -> None:
         self.size_px = size_px
         rows_of = {folder: [*read_samples(folder)] for folder in _folders_of_sets(root)}
+        if unknown := sorted({*weights} - {folder.name for folder in rows_of}):
+            raise SampleError(f"Weights for sets that are not under {root}: {', '.join(unknown)}.")
+        rows_of = {folder: rows for folder, rows in rows_of.items() if weights.get(folder.name, 1.0) > 0}
         print_of = {row.id: _print_of(row) for rows in rows_of.values() for row in rows}
         held_out = {print_of[row.id] for rows in rows_of.values() for row in rows if row.split != "train"}
-        shown = [
-            [row for row in rows if row.split == "train" and row.mask is not None and print_of[row.id] not in held_out]
-            for rows in rows_of.values()
-        ]
-        self._sets = [rows for rows in shown if rows]
+        shown = {
+            folder: [
+                row
+                for row in rows
+                if row.split == "train" and row.mask is not None and print_of[row.id] not in held_out
+            ]
+            for folder, rows in rows_of.items()
+        }
+        self._sets = [rows for rows in shown.values() if rows]
         if not self._sets:
             raise SampleError(f"No set of photographs under {root}: expected folders with {SAMPLES_FILE}.")
+        often = np.array([weights.get(folder.name, 1.0) for folder, rows in shown.items() if rows])
+        self._often = often / often.sum()
         self._set_of = {row.id: number for number, rows in enumerate(self._sets) for row in rows}
         self._said = _words_said([{print_of[row.id] for row in rows} for rows in self._sets], self._sets)
+        self._shows: dict[tuple[int, str], set[str]] = {}
         self._alike: dict[tuple[int, str], list[ConceptSample]] = {}
         for number, rows in enumerate(self._sets):
             for row in rows:
                 self._alike.setdefault((number, row.concept), []).append(row)
+                self._shows.setdefault((number, str(row.image)), set()).add(row.concept)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,30 +98,51 @@ class Photographs:
 
     def sample(self, rng: np.random.Generator, references: int = 4) -> ConceptSample:
         """A photograph with up to `references` others of the same concept from its set, never itself."""
-        number = int(rng.integers(len(self._sets)))
-        row = self._sets[number][int(rng.integers(len(self._sets[number])))]
-        others = [other for other in self._alike[number, row.concept] if other.image != row.image]
-        chosen = rng.permutation(len(others))[:references]
-        shown = [Reference(*self._view(others[int(index)], rng)) for index in chosen]
+        row, others = self._draw(rng)
+        shown = [Reference(*self._view(other, rng)) for other in others[:references]]
         image, mask = self._view(row, rng)
         return replace(row, image=image, mask=mask, references=tuple(shown),
                        rule=_RULE.format(row.concept), answer=row.concept)  # fmt: skip
+
+    def family(self, rng: np.random.Generator, count: int) -> Family:
+        """Up to `count` photographs of one concept from one set, and one without it."""
+        row, others = self._draw(rng)
+        views = tuple(self._view(one, rng) for one in (row, *others[: count - 1]))
+        return Family(row.concept, row.level, views, self._stranger_to(row, rng))
 
     def absent_from(self, sample: ConceptSample, names: Sequence[str]) -> list[str]:
         """Those of `names` that can be taken not to be in a photograph: no word of them is said in its set, or in one
         that shares pictures with it."""
         return [name for name in names if self._said[self._set_of[sample.id]].isdisjoint(name.split())]
 
-    def _view(
-        self, row: ConceptSample, rng: np.random.Generator
-    ) -> tuple[UInt8[np.ndarray, "side side 3"], Bool[np.ndarray, "side side"]]:
+    def _draw(self, rng: np.random.Generator) -> tuple[ConceptSample, list[ConceptSample]]:
+        """A row, and the others of its concept in an order of chance."""
+        number = int(rng.choice(len(self._sets), p=self._often))
+        row = self._sets[number][int(rng.integers(len(self._sets[number])))]
+        others = [other for other in self._alike[number, row.concept] if other.image != row.image]
+        return row, [others[int(index)] for index in rng.permutation(len(others))]
+
+    def _stranger_to(self, row: ConceptSample, rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"] | None:
+        """A photograph without the row's concept: of its own set, where that names what else there is; else of another
+        set, with which it shares no word."""
+        home = self._set_of[row.id]
+        for _ in range(_ATTEMPTS):
+            number = home if rng.random() < 0.5 else int(rng.choice(len(self._sets), p=self._often))
+            other = self._sets[number][int(rng.integers(len(self._sets[number])))]
+            apart = number != home and self._said[number].isdisjoint(row.concept.split())
+            lacks = number == home and row.concept not in self._shows[home, str(other.image)]
+            if apart or lacks:
+                return self._view(other, rng)[0]
+        return None
+
+    def _view(self, row: ConceptSample, rng: np.random.Generator) -> View:
         image = load_image(row.image)
         assert row.mask is not None  # only such rows are kept
         whole = load_mask(row.mask, (image.height, image.width))
         for _ in range(_ATTEMPTS):
             left, top, right, bottom = window = _window(image.width, image.height, rng)
             mask = whole[top:bottom, left:right]
-            if mask.mean() >= _LEAST_AREA and _kept(whole, mask) >= _LEAST_CROP:
+            if mask.mean() >= _LEAST_AREA and _kept(whole, mask) >= _LEAST_KEPT:
                 break
         else:
             window, mask = (0, 0, image.width, image.height), whole
@@ -133,4 +185,6 @@ def _recoloured(picture: Image.Image, rng: np.random.Generator) -> UInt8[np.ndar
         picture = change(picture).enhance(rng.uniform(1 - _JITTER, 1 + _JITTER))
     if rng.random() < _GREY_SHARE:  # lest whatever is grey be taken for a photograph
         picture = picture.convert("L").convert("RGB")
+    if rng.random() < _BLUR_SHARE:
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, _MOST_BLUR_PX)))
     return np.asarray(picture)
