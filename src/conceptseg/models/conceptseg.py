@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from conceptseg.errors import CheckpointError
 from conceptseg.images import resize_image
-from conceptseg.models.config import CONFIG_FILE, CTM_FILE, ConceptSegConfig, ProtocolConfig
+from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, ProtocolConfig
 from conceptseg.models.loading import BUNDLED, load_parts
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
 from conceptseg.models.segmenter import PromptSegmenter, PromptTokens
@@ -120,7 +120,7 @@ class ConceptSegModel(nn.Module):
         config = self.config.model_copy(update={"mllm": _MLLM} | ({"sam": _SAM} if self.has_segmenter else {}))
         try:
             self._write(fresh, config, dtype)
-            stale = [_MLLM, CTM_FILE] + ([_SAM] if self.has_segmenter or config.sam != _SAM else [])
+            stale = [_MLLM, CTM_FILE, PRIOR_FILE] + ([_SAM] if self.has_segmenter or config.sam != _SAM else [])
             _take_over(fresh, folder, stale)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -132,6 +132,8 @@ class ConceptSegModel(nn.Module):
         if self.has_segmenter:
             _save_part(self.segmenter.sam, folder / _SAM, dtype)
             self.segmenter.tokenizer.save_pretrained(folder / _SAM)
+            if self.segmenter.prior is not None:
+                save_file(_in_dtype(self.segmenter.prior.state_dict(), dtype), folder / PRIOR_FILE)
         if self.translation is not None:
             save_file(_in_dtype(self.translation.state_dict(), dtype), folder / CTM_FILE)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -9,14 +9,24 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conceptseg.errors import CheckpointError
+from conceptseg.models.prior import PriorConfig
 from conceptseg.models.translation import TranslationConfig
 from conceptseg.protocol import SYSTEM_PROMPT
 from conceptseg.validation import explain_mistakes
 
-__all__ = ["CONFIG_FILE", "CTM_FILE", "RELEASED_PROTOCOL", "ConceptSegConfig", "ProtocolConfig", "read_json"]
+__all__ = [
+    "CONFIG_FILE",
+    "CTM_FILE",
+    "PRIOR_FILE",
+    "RELEASED_PROTOCOL",
+    "ConceptSegConfig",
+    "ProtocolConfig",
+    "read_json",
+]
 
 CONFIG_FILE = "config.json"
 CTM_FILE = "ctm.safetensors"
+PRIOR_FILE = "prior.safetensors"
 
 
 class ProtocolConfig(BaseModel):
@@ -35,6 +45,9 @@ class ProtocolConfig(BaseModel):
     system_prompt: str = SYSTEM_PROMPT
     max_new_tokens: int = Field(default=768, gt=0)
     """Longest response (Table 7)."""
+    reference_prior: bool = True
+    """Whether the references' masks reach SAM 3's features through the prior, where the checkpoint has one; not in the
+    paper (`conceptseg.models.prior`)."""
 
     @property
     def expects_rule(self) -> bool:
@@ -59,6 +72,8 @@ class ConceptSegConfig(BaseModel):
     license: str = "unknown"
     translation: TranslationConfig | None = None
     """Sizes of the CTM; None when there is none (box prompts only)."""
+    prior: PriorConfig | None = None
+    """Sizes of the reference prior; None when there is none, as in released checkpoints."""
     protocol: ProtocolConfig = ProtocolConfig()
     mllm: str = "mllm"
     """Sub-folder with the MLLM, or a hub id or path that it is loaded from."""

@@ -12,16 +12,18 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration, Sam3Model
 from transformers.utils import logging
 
 from conceptseg.errors import CheckpointError, InputError, MissingExtraError, ResourceError
 from conceptseg.models.checkpoints import BUNDLED, Checkpoint, Layout, bundled_folder, open_checkpoint
-from conceptseg.models.config import CTM_FILE, ConceptSegConfig
+from conceptseg.models.config import CTM_FILE, PRIOR_FILE, ConceptSegConfig
 from conceptseg.models.hub import Hub
 from conceptseg.models.memory import check_memory, explain_out_of_memory, required_memory
+from conceptseg.models.prior import ReferencePrior
 from conceptseg.models.processing import ReasonerProcessor, load_reasoner_processor
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.released_layout import translation_name
@@ -246,7 +248,25 @@ def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOp
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder} lacks SAM 3's tokenizer files. {_first_line(error)}") from error
         autocast = place.type == "cuda" if options.autocast is None else options.autocast
-        return PromptSegmenter(sam, tokenizer, autocast=torch.bfloat16 if autocast else None).to(place)
+        precision = torch.bfloat16 if autocast else None
+        return PromptSegmenter(sam, tokenizer, prior=_read_prior(checkpoint), autocast=precision).to(place)
+
+
+def _read_prior(checkpoint: Checkpoint) -> ReferencePrior | None:
+    """The prior of the checkpoint's own SAM 3; to another one's features it means nothing."""
+    own_sam = checkpoint.sam_folder is not None and checkpoint.sam_folder.parent == checkpoint.folder
+    if checkpoint.config.prior is None or not own_sam:
+        return None
+    prior = ReferencePrior(checkpoint.config.prior)
+    path = checkpoint.folder / PRIOR_FILE
+    try:
+        prior.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{checkpoint.folder} does not hold the reference prior that its config describes ({PRIOR_FILE}): "
+            f"{_first_line(error)}"
+        ) from error
+    return prior
 
 
 def _require_complete(folder: Path | None, report: dict[str, Any]) -> None:

@@ -37,10 +37,10 @@ class Sight:
     Every vector has length 1.
     """
 
-    maps: tuple[Float[Tensor, "batch channels rows columns"], ...]
+    maps: tuple[Float[Tensor, "batch _ _ _"], ...]
 
     @classmethod
-    def of(cls, maps: Sequence[Float[Tensor, "batch channels rows columns"]]) -> Sight:
+    def of(cls, maps: Sequence[Float[Tensor, "batch _ _ _"]]) -> Sight:
         """From raw maps, finest first."""
         return cls(tuple(F.normalize(seen.float(), dim=1) for seen in maps))
 

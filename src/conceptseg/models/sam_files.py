@@ -10,6 +10,7 @@ from transformers import Sam3Config
 
 from conceptseg.errors import CheckpointError
 from conceptseg.models.config import CONFIG_FILE, read_json
+from conceptseg.models.eyes import register_eyes
 from conceptseg.models.tensor_files import read_headers
 
 __all__ = ["SAM_REPO", "read_sam_config", "refuse_other_sam", "sam_config"]
@@ -62,6 +63,7 @@ def sam_config(raw: Mapping[str, Any], folder: Path) -> Sam3Config:
     Raises:
         CheckpointError: it is another architecture.
     """
+    register_eyes()  # a small SAM 3 may be built on them
     kind = raw.get("model_type")
     if kind == "sam3":
         return Sam3Config.from_dict(dict(raw))
