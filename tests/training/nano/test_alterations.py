@@ -14,8 +14,8 @@ from conceptseg.data.world.studio import Studio
 from conceptseg.training.nano.alterations import ALTERATIONS, Alterations
 from conceptseg.training.nano.architecture import FRAME_PX, build_nano
 from conceptseg.training.nano.episodes import EpisodeData
+from conceptseg.training.nano.group_data import GroupData
 from conceptseg.training.nano.mixture import Mixture
-from conceptseg.training.nano.segmenter_stage import SegmenterData
 
 SIDE = 64
 
@@ -138,14 +138,12 @@ def test_their_share_is_kept_to(learner_and_data) -> None:
     assert {*shown} == {"other_cr", "static_difference"}
 
 
-def test_the_segmenter_is_told_their_regions_and_that_no_name_is_there() -> None:
+def test_the_segmenter_is_asked_about_them_by_references() -> None:
     beside = Mixture(SIDE * 2, altered_share=1.0)
-    data = SegmenterData(("living",), seed=0, size_px=SIDE * 2, patch_px=16, beside=beside)
-    names = set(ConceptWorld.names_of("train"))
+    data = GroupData(("living",), seed=0, size_px=SIDE * 2, beside=beside)
     for index in range(8):
-        item = data[index]
-        assert item.has_mask.tolist() == [True, True, False]
-        assert np.array_equal(item.masks[0], item.masks[1])
-        assert item.masks[0].any()
-        assert not item.present[2]
-        assert item.texts[2] not in names
+        group = data[index]
+        first = group.questions[0]
+        assert first.references and first.present
+        assert np.array_equal(first.mask, group.marks[0])
+        assert group.images.shape == (5, SIDE * 2, SIDE * 2, 3)

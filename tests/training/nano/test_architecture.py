@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conceptseg.training.nano.architecture import FRAME_PX, build_nano, build_tokenizer
+from conceptseg.training.nano.architecture import FRAME_PX, SEGMENTER_PX, build_nano, build_tokenizer
 
 TEXTS = ["hidden crab", "Segment every grapes, wherever it is.", "find : boxes . check"]
 
@@ -35,7 +35,7 @@ def test_nano_is_small_and_the_same_for_the_same_seed():
     assert sum(p.numel() for p in one.parameters()) <= 30e6
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert one.config.protocol.frame_px == FRAME_PX
-    assert one.segmenter.image_px == FRAME_PX
+    assert one.segmenter.image_px == SEGMENTER_PX
 
 
 def test_neighbouring_coordinates_start_as_neighbours():

@@ -11,9 +11,7 @@ from PIL import Image
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import SampleError
-from conceptseg.training.nano.mixture import Mixture
 from conceptseg.training.nano.photographs import Photographs
-from conceptseg.training.nano.segmenter_stage import SegmenterData
 
 SIDE = 64
 
@@ -84,7 +82,8 @@ def test_masks_follow_crop_and_mirror(photographs: Photographs) -> None:
             assert pixels.shape == (SIDE, SIDE, 3)
             if is_grey(image):
                 continue
-            red = pixels[..., 0] - pixels[..., 1] > 60
+            redness = pixels[..., 0] - pixels[..., 1]
+            red = redness > redness.max() / 2  # the middle of an edge that may be blurred
             assert (red & inside).sum() / (red | inside).sum() > 0.9
 
 
@@ -94,7 +93,7 @@ def is_grey(image: object) -> bool:
 
 def test_some_photographs_are_grey(photographs: Photographs) -> None:
     grey = [is_grey(sample.image) for sample in everything(photographs)]
-    assert 2 <= sum(grey) <= 20  # of 60, at a share of 0.15
+    assert 2 <= sum(grey) <= 20  # of 60, at a share of 0.12
 
 
 def test_the_same_generator_gives_the_same_picture(photographs: Photographs) -> None:
@@ -112,12 +111,28 @@ def test_a_folder_without_sets_is_refused(tmp_path: Path) -> None:
         Photographs(tmp_path, SIDE)
 
 
-def test_segmenter_items_ask_for_photographed_names_and_for_absent_ones(photographs: Photographs) -> None:
-    beside = Mixture(168, photographs, photograph_share=1.0)
-    data = SegmenterData(("living",), seed=0, size_px=168, patch_px=14, beside=beside)
-    items = [data[index] for index in range(40)]
-    assert {"cat", "big dog"} <= set(data.names)
-    asked = {(text, bool(there)) for item in items for text, there in zip(item.texts, item.present, strict=True)}
-    assert ("cat", True) in asked
-    assert ("skin lesion", False) in asked  # left to the reasoner, as everything context-dependent
-    assert not {text for text, there in asked if not there} & {"cat", "dog"}
+def test_a_family_is_of_one_concept_and_its_stranger_of_none(photographs: Photographs) -> None:
+    for seed in range(40):
+        family = photographs.family(np.random.default_rng(seed), 5)
+        assert len(family.views) == (1 if family.concept == "big dog" else 3)
+        for image, mask in family.views:
+            assert image.shape == (SIDE, SIDE, 3)
+            assert mask.any()
+        assert family.stranger is not None
+
+
+def test_sets_are_shown_as_often_as_they_weigh(tmp_path: Path) -> None:
+    write_set(tmp_path, "animals", ["cat", "cat"])
+    write_set(tmp_path, "tools", ["saw", "saw"])
+    write_set(tmp_path, "left out", ["cup", "cup"])
+    weighed = Photographs(tmp_path, SIDE, {"animals": 9.0, "left out": 0.0})
+    concepts = [sample.concept for sample in everything(weighed)]
+    assert concepts.count("cat") > 3 * concepts.count("saw") > 0
+    assert "cup" not in concepts
+    with pytest.raises(SampleError, match="Weights for sets that are not under .*: spoons"):
+        Photographs(tmp_path, SIDE, {"spoons": 2.0})
+
+
+def test_the_same_photographs_come_in_another_size(photographs: Photographs) -> None:
+    assert np.asarray(photographs.at(96).sample(np.random.default_rng(0)).image).shape == (96, 96, 3)
+    assert np.asarray(photographs.sample(np.random.default_rng(0)).image).shape == (SIDE, SIDE, 3)

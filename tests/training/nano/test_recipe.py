@@ -16,9 +16,9 @@ RECIPES = Path(__file__).resolve().parents[3] / "recipes" / "nano"
 
 TINY = """
 tasks: [living, saliency]
-minutes: {segmenter: 0.001, boxes: 0.001, vision: 0.001, reasoner: 0.001, translation: 0.001}
-batch_size: {segmenter: 2, boxes: 2, vision: 2, reasoner: 2, translation: 2}
-learning_rate: {segmenter: 1.0e-3, boxes: 1.0e-3, vision: 1.0e-3, reasoner: 1.0e-3, translation: 1.0e-3}
+minutes: {segmenter: 0.001, vision: 0.001, reasoner: 0.001, translation: 0.001}
+batch_size: {segmenter: 2, vision: 2, reasoner: 2, translation: 2}
+learning_rate: {segmenter: 1.0e-3, vision: 1.0e-3, reasoner: 1.0e-3, translation: 1.0e-3}
 imitation_minutes: 0.001
 workers: 0
 """
@@ -29,7 +29,7 @@ def test_shipped_recipes_are_whole(name: str) -> None:
     recipe = NanoRecipe.read(RECIPES / f"{name}.yaml")
     assert recipe.meta_grpo is not None
     assert recipe.meta_grpo.exists()
-    timed = {"segmenter", "boxes", "vision", "reasoner", "translation"}
+    timed = {"segmenter", "vision", "reasoner", "translation"}
     assert timed == set(recipe.minutes) == set(recipe.batch_size) == set(recipe.learning_rate)
     assert set(recipe.gates) == {*timed, "meta_grpo"}
 
@@ -47,21 +47,21 @@ def test_a_wrong_stage_or_key_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("minutes: {segmenter: 1, boxes: 1, vision: 0, reasoner: 1}",
+        ("minutes: {segmenter: 1, vision: 0, reasoner: 1}",
          "minutes: missing for translation; minutes: must be above 0 for vision"),
-        ("minutes: {segmenter: 1, boxes: 1, vision: 1, reasoner: 1, translation: 1, meta_grpo: 1}",
+        ("minutes: {segmenter: 1, vision: 1, reasoner: 1, translation: 1, meta_grpo: 1}",
          r"minutes: unknown stages \['meta_grpo'\]"),
-        ("batch_size: {segmenter: 2, boxes: 2, vision: 2, reasoner: 2, translation: 1}",
+        ("batch_size: {segmenter: 2, vision: 2, reasoner: 2, translation: 1}",
          "translation needs at least 2"),
-        ("learning_rate: {segmenter: -1, boxes: 1, vision: .nan, reasoner: 1, translation: 1}",
+        ("learning_rate: {segmenter: -1, vision: .nan, reasoner: 1, translation: 1}",
          "learning_rate: must be above 0 for segmenter, vision"),
         ("emphasis: {camouflage: {saliency: 4}}", r"emphasis: unknown stages \['camouflage'\]"),
         ("emphasis: {vision: {saliency: 4}}", r"emphasis: unknown stages \['vision'\]"),
         ("emphasis: {reasoner: {salience: 4}}", r"emphasis\.reasoner: unknown tasks \['salience'\]"),
         ("emphasis: {reasoner: {saliency: 0}}", r"emphasis\.reasoner: must be at least 1 for saliency"),
         ("photograph_share: {vision: 0.5}", r"photograph_share: unknown stages \['vision'\]"),
-        ("photograph_share: {boxes: 1.5}", "photograph_share: must be within 0 and 1 for boxes"),
-        ("altered_share: {boxes: -0.5}", "altered_share: must be within 0 and 1 for boxes"),
+        ("photograph_share: {reasoner: 1.5}", "photograph_share: must be within 0 and 1 for reasoner"),
+        ("altered_share: {reasoner: -0.5}", "altered_share: must be within 0 and 1 for reasoner"),
         ("altered_share: {segmenter: 0.7}", "photograph_share and altered_share: more than 1 together for segmenter"),
         ("tasks: [living", "is not YAML"),
     ],

@@ -34,7 +34,7 @@ def recipe(**changes: object) -> NanoRecipe:
 
 def leave(folder: Path, stage: str, *, seconds: float | None = None, weights: bool = True) -> None:
     """What a stage leaves: its weights (of another model, if anyone should load them), and its state."""
-    kept = {"boxes": "segmenter", "vision": "reasoner"}.get(stage, stage)
+    kept = {"vision": "reasoner"}.get(stage, stage)
     if weights:
         save_file({"w": torch.zeros(1)}, folder / f"{kept}_weights.safetensors")
     if seconds is not None:
@@ -52,7 +52,7 @@ def keep_all(folder: Path) -> ConceptSegModel:
 
 @pytest.mark.parametrize(
     ("stage", "needed"),
-    [("boxes", "segmenter"), ("reasoner", "vision"), ("translation", "segmenter"), ("meta_grpo", "translation")],
+    [("reasoner", "vision"), ("translation", "segmenter"), ("meta_grpo", "translation")],
 )
 def test_a_stage_names_the_one_to_run_first(tmp_path: Path, stage: str, needed: str) -> None:
     with pytest.raises(TrainingError, match=f"Stage {stage} needs what stage {needed} leaves.*--stages {needed}"):
@@ -62,16 +62,16 @@ def test_a_stage_names_the_one_to_run_first(tmp_path: Path, stage: str, needed: 
 
 def test_weights_of_a_stage_that_is_not_done_do_not_count(tmp_path: Path) -> None:
     leave(tmp_path, "segmenter", seconds=1e-6)
-    with pytest.raises(TrainingError, match="boxes needs what stage segmenter leaves"):
-        train_nano(recipe(), tmp_path, stages=["boxes"], device="cpu")
+    with pytest.raises(TrainingError, match="translation needs what stage segmenter leaves"):
+        train_nano(recipe(), tmp_path, stages=["translation"], device="cpu")
     leave(tmp_path, "segmenter", seconds=60.0)
     leave(tmp_path, "vision", seconds=60.0)
     with pytest.raises(TrainingError, match="translation needs what stage reasoner leaves"):
         train_nano(recipe(), tmp_path, stages=["translation"], device="cpu")  # reasoner_weights are vision's alone
 
 
-@pytest.mark.parametrize(("stage", "later"), [("vision", "reasoner"), ("segmenter", "boxes")])
-def test_a_stage_does_not_undo_a_later_one(tmp_path: Path, stage: str, later: str) -> None:
+def test_a_stage_does_not_undo_a_later_one(tmp_path: Path) -> None:
+    stage, later = "vision", "reasoner"
     leave(tmp_path, later, seconds=1e-6)
     with pytest.raises(TrainingError, match=rf"Stage {stage} has time left, .*delete .*{later}\.safetensors"):
         train_nano(recipe(), tmp_path, stages=[stage], device="cpu")
@@ -180,9 +180,9 @@ def test_sigterm_in_the_last_update_of_a_stage_starts_no_other(tmp_path: Path, m
         return {}
 
     monkeypatch.setattr(stages, "_timed_stage", ends_while_told_to)
-    assert not train_nano(recipe(), tmp_path, stages=["segmenter", "boxes"], device="cpu")
+    assert not train_nano(recipe(), tmp_path, stages=["segmenter", "vision"], device="cpu")
     assert begun == ["segmenter"]
-    assert train_nano(recipe(), tmp_path, stages=["boxes"], device="cpu")  # it was the last: all that was asked is done
+    assert train_nano(recipe(), tmp_path, stages=["vision"], device="cpu")  # it was the last: all that was asked is done
 
 
 def test_a_trained_stage_records_itself_and_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

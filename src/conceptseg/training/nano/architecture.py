@@ -72,6 +72,7 @@ def build_nano(texts: Sequence[str], names: Sequence[str], *, seed: int = 0) -> 
             name="nano",
             license="Apache-2.0",
             translation=translation,
+            prior=PriorConfig(width=_TOKEN_WIDTH),
             protocol=ProtocolConfig(
                 frame_px=FRAME_PX, template="compact", layout="target_last", system_prompt="", max_new_tokens=96
             ),

@@ -26,7 +26,7 @@ WARMUP_CHECKPOINT = "warmup"
 
 _NAMES_FILE = "names.json"
 _TEXTS_FILE = "texts.json"
-_SHARED = MappingProxyType({"boxes": "segmenter", "vision": "reasoner"})
+_SHARED = MappingProxyType({"vision": "reasoner"})
 """Stage → the stage in whose file its weights are kept."""
 
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from conceptseg.data.world import ConceptWorld
 from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX
-from conceptseg.training.nano.box_stage import BoxData, BoxLearner
+from conceptseg.training.nano.architecture import FRAME_PX, PATCH_PX, SEGMENTER_PX
 from conceptseg.training.nano.episodes import EpisodeData
+from conceptseg.training.nano.group_data import GroupData
 from conceptseg.training.nano.mixture import Mixture
 from conceptseg.training.nano.photographs import Photographs
 from conceptseg.training.nano.reasoner_stage import LessonData, LessonLearner
 from conceptseg.training.nano.recipe import NanoRecipe
-from conceptseg.training.nano.segmenter_stage import SegmenterData, SegmenterLearner
+from conceptseg.training.nano.segmenter_stage import SegmenterLearner
 from conceptseg.training.nano.translation_stage import TranslationLearner
 from conceptseg.training.nano.vision_stage import VisionData, VisionLearner
 
@@ -32,12 +32,9 @@ def lesson_of(stage: str, recipe: NanoRecipe, model: ConceptSegModel, real: Phot
         model: of which the stage trains a part.
         real: photographs beside ConceptWorld.
     """
-    if stage in ("segmenter", "boxes"):
-        pictures = _pictures(stage, recipe, real)
-        if stage == "boxes":
-            return BoxData(pictures), BoxLearner(model.segmenter)
+    if stage == "segmenter":
         model.segmenter.train()
-        return pictures, SegmenterLearner(model.segmenter, pictures.names)
+        return _groups(recipe, real), SegmenterLearner(model.segmenter)
     if stage == "translation":
         return episodes_of(stage, recipe, model, real), TranslationLearner(model)
     scenes = _scenes(stage, recipe)
@@ -55,10 +52,10 @@ def episodes_of(name: str, recipe: NanoRecipe, model: ConceptSegModel, real: Pho
     return EpisodeData(model, world, seed=seed, beside=Mixture(FRAME_PX, real, **recipe.shares(stage)))
 
 
-def _pictures(stage: str, recipe: NanoRecipe, real: Photographs | None) -> SegmenterData:
-    tasks = recipe.weighed(stage, (*recipe.tasks, *recipe.named_tasks))
-    beside = Mixture(FRAME_PX, real, **recipe.shares(stage))
-    return SegmenterData(tasks, seed=_seed(stage, recipe), size_px=FRAME_PX, patch_px=PATCH_PX, beside=beside)
+def _groups(recipe: NanoRecipe, real: Photographs | None) -> GroupData:
+    tasks = recipe.weighed("segmenter", (*recipe.tasks, *recipe.named_tasks))
+    beside = Mixture(SEGMENTER_PX, real and real.at(SEGMENTER_PX), **recipe.shares("segmenter"))
+    return GroupData(tasks, seed=_seed("segmenter", recipe), size_px=SEGMENTER_PX, beside=beside)
 
 
 def _scenes(stage: str, recipe: NanoRecipe) -> VisionData:

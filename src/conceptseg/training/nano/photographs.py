@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -95,6 +96,12 @@ class Photographs:
     def names(self) -> tuple[str, ...]:
         """What the context-independent sets show, sorted: words that the segmenter can learn."""
         return tuple(sorted({row.concept for rows in self._sets for row in rows if row.level == "CI"}))
+
+    def at(self, size_px: int) -> Photographs:
+        """The same photographs at another size; nothing is read anew."""
+        other = copy(self)
+        other.size_px = size_px
+        return other
 
     def sample(self, rng: np.random.Generator, references: int = 4) -> ConceptSample:
         """A photograph with up to `references` others of the same concept from its set, never itself."""

@@ -21,12 +21,11 @@ from conceptseg.validation import explain_mistakes
 
 __all__ = ["STAGES", "NanoRecipe"]
 
-STAGES: tuple[str, ...] = ("segmenter", "boxes", "vision", "reasoner", "translation", "meta_grpo")
-"""In order; each needs the ones before it, except that `segmenter`, `boxes` and `vision`, `reasoner` do not need each
-other."""
+STAGES: tuple[str, ...] = ("segmenter", "vision", "reasoner", "translation", "meta_grpo")
+"""In order; each needs the ones before it, except that `segmenter` and `vision`, `reasoner` do not need each other."""
 
 _TIMED = STAGES[:-1]
-_DRAWING = ("segmenter", "boxes", "reasoner", "translation")
+_DRAWING = ("segmenter", "reasoner", "translation")
 """The stages that draw tasks by their emphasis, and show photographs; `vision` names what it made itself."""
 
 _log = logging.getLogger(__name__)
@@ -56,6 +55,8 @@ class NanoRecipe(BaseModel):
     """How much of each stage's training shows photographs, where there are some; none where a stage is not named."""
     altered_share: dict[str, float] = {}
     """How much of it shows altered parts that only references explain (`alterations`); none where not named."""
+    set_weights: dict[str, float] = {}
+    """Set of photographs → how often it is shown, 1 where not named; sets of little variety want less."""
     meta_grpo: Path | None = None
     """Configuration of the last stage, as for `conceptseg train meta-grpo`; relative to the recipe."""
     gates: dict[str, dict[str, float]] = {}

@@ -37,11 +37,10 @@ CHECKPOINT = "checkpoint"
 
 _LAST_ROWS = 5
 _NEEDS = MappingProxyType(
-    {"boxes": ("segmenter",), "reasoner": ("vision",), "translation": ("segmenter", "reasoner"),
-     "meta_grpo": ("translation",)}
-)  # fmt: skip
+    {"reasoner": ("vision",), "translation": ("segmenter", "reasoner"), "meta_grpo": ("translation",)}
+)
 """Stage → the stages whose weights it builds on."""
-_OVERWRITES = MappingProxyType({"segmenter": "boxes", "vision": "reasoner"})
+_OVERWRITES = MappingProxyType({"vision": "reasoner"})
 """Stage → the later one that goes on in the same file, and whose work a late end of the first would undo."""
 
 _log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class _Run:
     @cached_property
     def real(self) -> Photographs | None:
         """Read once: every picture is opened, to tell what is held out."""
-        return Photographs(self.photographs, FRAME_PX) if self.photographs else None
+        return Photographs(self.photographs, FRAME_PX, self.recipe.set_weights) if self.photographs else None
 
 
 def train_nano(
