@@ -15,6 +15,7 @@ from conceptseg.geometry import (
     box_from_mask,
     box_iou,
     clip_box,
+    fill_box,
     mask_iou,
     order_box,
     round_box,
@@ -147,3 +148,12 @@ def test_scaling_by_hand():
 @given(boxes, st.tuples(*[st.floats(1, 2000)] * 2), st.tuples(*[st.floats(1, 2000)] * 2))
 def test_scaling_there_and_back(box: tuple, from_hw: tuple, to_hw: tuple):
     assert scale_box(scale_box(box, from_hw, to_hw), to_hw, from_hw) == pytest.approx(box, abs=1e-6)
+
+
+def test_a_filled_box_has_that_box():
+    mask = fill_box((1, 2, 4, 3), (5, 6))
+    assert mask.shape == (5, 6)
+    assert mask.sum() == 3
+    assert box_from_mask(mask) == (1, 2, 4, 3)
+    assert fill_box((-3, -2, 2, 1), (4, 4)).sum() == 2  # cut to the image
+    assert fill_box((1.2, 1.2, 1.3, 1.3), (4, 4)).sum() == 1  # at least one pixel

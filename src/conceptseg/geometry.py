@@ -21,6 +21,7 @@ __all__ = [
     "box_from_mask",
     "box_iou",
     "clip_box",
+    "fill_box",
     "mask_iou",
     "order_box",
     "round_box",
@@ -78,6 +79,14 @@ def box_from_mask(mask: Bool[np.ndarray, "h w"]) -> BoxXYXY | None:
         return None
     columns = np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def fill_box(box_xyxy: BoxXYXY, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """The mask of all pixels that a box covers, in whole pixels (`round_box`), cut to an image of `size_hw`."""
+    left, top, right, bottom = round_box(box_xyxy)
+    mask = np.zeros(size_hw, dtype=bool)
+    mask[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = True
+    return mask
 
 
 def clip_box(box_xyxy: BoxXYXY, size_hw: tuple[int, int]) -> BoxXYXY:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import ImageError, SampleError
-from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, clip_box
+from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, clip_box, fill_box
 from conceptseg.images import load_image, load_mask, load_mask_with_ignore
 
 __all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample"]
@@ -26,6 +26,13 @@ class LoadedReference:
     """The target's mask at the picture's size, where the reference has one."""
     box: BoxXYXY | None
     """The reference's own box, cut to the picture, else its mask's; None with neither, or an empty mask."""
+
+    @property
+    def region(self) -> Bool[np.ndarray, "h w"] | None:
+        """What is marked: the mask, or all of the box where there is no mask; None where nothing is."""
+        if self.mask is not None and self.mask.any():
+            return self.mask
+        return None if self.box is None else fill_box(self.box, (self.image.height, self.image.width))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from conceptseg.data.loading import LoadedReference
 from conceptseg.errors import CheckpointError
 from conceptseg.images import resize_image
 from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, ProtocolConfig
 from conceptseg.models.loading import BUNDLED, load_parts
+from conceptseg.models.matching import SeenReferences
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
 from conceptseg.models.segmenter import PromptSegmenter, PromptTokens
 from conceptseg.models.translation import ConceptTranslation
@@ -76,6 +78,18 @@ class ConceptSegModel(nn.Module):
         text = render_prompt(concept, mosaic, template=protocol.template)
         text_first = protocol.layout == "target_last"
         return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first)
+
+    def see_references(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
+        """References for the prior (`conceptseg.models.prior`); None without marks, or where there is no prior to tell.
+
+        The withheld reference is among them: what is withheld from the MLLM is the question it is verified on, which
+        the prior has no say in.
+        """
+        marked = [(one.image, region) for one in references if (region := one.region) is not None]
+        if not marked or not self.config.protocol.reference_prior or self.segmenter.prior is None:
+            return None
+        images, regions = zip(*marked, strict=True)
+        return self.segmenter.see_references(images, regions)
 
     def reason(self, prompts: Sequence[Prompt], *, temperature: float = 0.0) -> Generation:
         """Responses and their hidden states H."""

@@ -104,6 +104,10 @@ class Eyes(PreTrainedModel):
     config_class = EyesConfig
     main_input_name = "pixel_values"
     base_model_prefix = "eyes"
+    # There is no attention here for an implementation to be chosen for.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
 
     def __init__(self, config: EyesConfig) -> None:
         super().__init__(config)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from conceptseg.errors import InputError
 
-__all__ = ["EVIDENCE", "Evidence", "Sight", "cover_cells", "match_references"]
+__all__ = ["EVIDENCE", "Evidence", "SeenReferences", "Sight", "cover_cells", "match_references"]
 
 EVIDENCE: tuple[str, ...] = ("marked", "unmarked", "margin", "fine", "middle", "coarse", "itself", "same_place", "place")
 """The maps of `Evidence`, in order."""
@@ -79,6 +79,19 @@ class Evidence:
     def margin(self) -> Float[Tensor, "rows columns"]:
         """Above 0 where a cell resembles marked cells more than unmarked ones."""
         return self.maps[EVIDENCE.index("margin")]
+
+
+@dataclass(frozen=True, eq=False)
+class SeenReferences:
+    """Marked references as a vision backbone sees them: worked out once, compared with any number of targets."""
+
+    sight: Sight
+    covers: Float[Tensor, "references rows columns"]
+    """The share of each cell of the finest grid that is marked."""
+
+    def evidence_for(self, target: Sight) -> Evidence:
+        """What they say of one target; see `match_references`."""
+        return match_references(target, self.sight, self.covers)
 
 
 def cover_cells(mask: Bool[np.ndarray, "h w"], grid_hw: tuple[int, int]) -> Float[Tensor, "rows columns"]:

@@ -26,7 +26,7 @@ from conceptseg.geometry import BoxXYXY
 from conceptseg.images import resize_image
 from conceptseg.models.box_encoder import pool_without_torchvision
 from conceptseg.models.eyes import COMPARED, Eyes
-from conceptseg.models.matching import Evidence, Sight
+from conceptseg.models.matching import Evidence, SeenReferences, Sight, cover_cells
 from conceptseg.models.prior import ReferencePrior
 
 __all__ = ["Glance", "ImageFeatures", "Instances", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
@@ -204,6 +204,42 @@ class PromptSegmenter(nn.Module):
                 tokens = tokens + self._said_by(evidence, len(glance)).to(tokens.dtype)
             levels, places = self.sam.vision_encoder.neck(self._as_grid(tokens))
         return ImageFeatures(Sam3VisionEncoderOutput(fpn_hidden_states=levels, fpn_position_encoding=places))
+
+    def see_references(
+        self, images: Sequence[Image.Image], regions: Sequence[Bool[np.ndarray, "h w"]]
+    ) -> SeenReferences:
+        """References for comparing targets with.
+
+        Args:
+            images: at least one, of any sizes.
+            regions: what is marked in each, at its own size.
+
+        Raises:
+            InputError: there are none, or not one region an image.
+        """
+        if not images or len(images) != len(regions):
+            raise InputError(
+                f"Expected a region for each of at least one image, got {len(images)} images, {len(regions)} regions."
+            )
+        sight = self.glance(self.preprocess(images)).sight
+        covers = torch.stack([cover_cells(region, sight.grid_hw) for region in regions])
+        return SeenReferences(sight, covers.to(self.sam.device))
+
+    def encode_beside(self, images: Sequence[Image.Image], seen: Sequence[SeenReferences | None]) -> ImageFeatures:
+        """Features of images, each told what its references say of it; nothing is, where there are none.
+
+        Raises:
+            InputError: not one entry an image, or there are references and no prior.
+        """
+        glance = self.glance(self.preprocess(images))
+        return self.features_of(glance, self.evidence_for(glance, seen))
+
+    def evidence_for(self, glance: Glance, seen: Sequence[SeenReferences | None]) -> list[Evidence | None]:
+        """What each image's references say of it."""
+        return [
+            references and references.evidence_for(glance.sight.select([place]))
+            for place, references in enumerate(seen)
+        ]
 
     def _said_by(self, evidence: Sequence[Evidence | None], count: int) -> Float[Tensor, "batch cells channels"]:
         if self.prior is None or len(evidence) != count:

@@ -87,7 +87,7 @@ def test_photographs_ask_with_references_and_for_strangers(tmp_path: Path) -> No
     write_set(tmp_path, "skins", ["skin lesion"] * 3, level="CD")
     beside = Mixture(SIDE, Photographs(tmp_path, SIDE), photograph_share=1.0)
     data = GroupData(("living",), seed=0, size_px=SIDE, beside=beside)
-    shown = [(group, question) for index in range(30) for group in [data[index]] for question in group.questions]
+    shown = [(group, question) for index in range(80) for group in [data[index]] for question in group.questions]
     assert "cat" in data.names and "skin lesion" not in data.names
     assert any(question.references for _, question in shown)
     strangers = [question for group, question in shown if not group.marks[question.target].any()]

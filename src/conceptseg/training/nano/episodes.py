@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from PIL import Image
 from torch.utils.data import Dataset
 
-from conceptseg.data.loading import load_sample
+from conceptseg.data.loading import LoadedReference, load_sample
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
@@ -40,6 +41,10 @@ class Episode:
     """One an image: the box, as shares of the frame, of the target that lies in each patch's picture."""
     withheld: Bool[np.ndarray, "patches patches"]
     """The patches of the mosaic that show the proxy, whose box is not given; none without a mosaic."""
+    image: Image.Image
+    """The target at its own size."""
+    references: tuple[LoadedReference, ...]
+    """Those that are shown."""
     places: Float[np.ndarray, "patches patches 2"] | None
     """Where in its own reference each patch of the mosaic lies: x and y as shares of it, NaN where there is none; None
     without a mosaic."""
@@ -109,7 +114,9 @@ def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> E
     if mosaic and mosaic.proxy_index is not None:
         withheld[_cell_of(mosaic, mosaic.proxy_index, data.patches)] = True
     places = _places(mosaic, data.patches) if mosaic else None
-    return Episode(sample, prompt, response, mask, boxes, tuple(shares), tuple(extents), withheld, places)
+    return Episode(
+        sample, prompt, response, mask, boxes, tuple(shares), tuple(extents), withheld, loaded.image, used, places
+    )
 
 
 def _cell_of(mosaic: Mosaic, index: int, patches: int) -> tuple[slice, slice]:

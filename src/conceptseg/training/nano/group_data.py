@@ -7,6 +7,7 @@ with references are asked in words that mean nothing to SAM 3-nano.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -28,6 +29,8 @@ REGION_STEPS = 168
 """Regions in words, `[x1, y1, x2, y2]`, count in this many steps along a side."""
 
 _SCENE_SHARE = 0.35
+_COARSE = 2 / 3
+"""Half of ConceptWorld is drawn at this share of the size and enlarged: not every picture is as sharp as it could be."""
 _ABSENT_SHARE = 1 / 3
 _MOST_QUESTIONS = 4
 _FAMILY = 5
@@ -45,7 +48,11 @@ class GroupData(Dataset[Group]):
     """
 
     def __init__(self, tasks: Sequence[str], *, seed: int, size_px: int, beside: Mixture | None = None) -> None:
-        self.world = ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=size_px, reference_px=size_px)
+        self.size_px = size_px
+        self.world, self.coarse_world = (
+            ConceptWorld(tasks=tasks, split="train", seed=seed, size_px=side, reference_px=side)
+            for side in (size_px, max(32, round(size_px * _COARSE)))
+        )
         self.beside = beside
         self.names = tuple(dict.fromkeys((*self.world.names, *(beside.names if beside else ()))))
         self.words = _words(self.world.split)
@@ -61,12 +68,13 @@ class GroupData(Dataset[Group]):
             return self._family_group(source.family(rng, _FAMILY), rng)
         if source is not None:
             return self._episode_group(source.sample(rng), (), None, rng)
+        world = self.coarse_world if rng.random() < 0.5 else self.world
         if rng.random() < _SCENE_SHARE:
-            return self._scene_group(self.world.scene(index), rng)
-        task = self.world.tasks[int(rng.integers(len(self.world.tasks)))]
-        sample = self.world.sample(task, index)
-        rival = self.world.rival(task, index) if task == "common_consistency" and rng.random() < 0.5 else None
-        stranger = self.world.scene(index)
+            return self._scene_group(world.scene(index), rng)
+        task = world.tasks[int(rng.integers(len(world.tasks)))]
+        sample = world.sample(task, index)
+        rival = world.rival(task, index) if task == "common_consistency" and rng.random() < 0.5 else None
+        stranger = world.scene(index)
         lacks = (sample.answer or sample.concept) not in stranger.names and task != "saliency" and sample.level != "CR"
         return self._episode_group(sample, (rival,) if rival else (), stranger if lacks else None, rng)
 
@@ -93,7 +101,6 @@ class GroupData(Dataset[Group]):
     ) -> Group:
         """A made sample, the other mask that rival references give it, and a scene without the thing."""
         shown = [(np.asarray(sample.image), np.asarray(sample.mask)), *_shown(sample)]
-        side = shown[0][0].shape[0]
         name = sample.answer if sample.level == "CI" else None
         said = sample.answer or sample.concept
         references = list(range(1, len(shown)))
@@ -109,8 +116,7 @@ class GroupData(Dataset[Group]):
         if stranger is not None:
             shown.append((stranger.image, np.zeros(stranger.image.shape[:2], dtype=bool)))
             questions.append(self._ask(shown[-1][1], len(shown) - 1, _some(references, rng), name, said, rng))
-        images, marks = zip(*(_squared(image, mask, side) for image, mask in shown), strict=True)
-        return Group(np.stack(images), np.stack(marks), tuple(questions))
+        return _group(shown, questions, self.size_px)
 
     def _scene_group(self, scene: Scene, rng: np.random.Generator) -> Group:
         name = scene.names[int(rng.integers(len(scene.names)))]
@@ -127,7 +133,7 @@ class GroupData(Dataset[Group]):
             Question(0, region, one.mask, True, things=(one.mask,)),
             Question(0, str(rng.choice(["object", one.name])), one.mask, True, box=box),
         )
-        return Group(scene.image[None], empty[None], questions)
+        return _group([(scene.image, empty)], questions, self.size_px)
 
     def _ask(
         self,
@@ -198,13 +204,35 @@ def _some(indices: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
     return tuple(int(index) for index in rng.permutation(indices)[:count])
 
 
+def _group(
+    shown: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Bool[np.ndarray, "_ _"]]], questions: Sequence[Question], side: int
+) -> Group:
+    """Pictures and answers brought to one size."""
+    images, marks = zip(*(_squared(image, mask, side) for image, mask in shown), strict=True)
+    asked = (
+        replace(
+            question,
+            mask=_squared_mask(question.mask, side),
+            things=question.things and tuple(_squared_mask(thing, side) for thing in question.things),
+        )
+        for question in questions
+    )
+    return Group(np.stack(images), np.stack(marks), tuple(asked))
+
+
 def _squared(
     image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], side: int
 ) -> tuple[UInt8[np.ndarray, "side side 3"], Bool[np.ndarray, "side side"]]:
     if image.shape[:2] == (side, side):
         return image, mask
-    small = Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST)
-    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)), np.asarray(small)
+    resized = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(resized), _squared_mask(mask, side)
+
+
+def _squared_mask(mask: Bool[np.ndarray, "h w"], side: int) -> Bool[np.ndarray, "side side"]:
+    if mask.shape == (side, side):
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST))
 
 
 def _words(split: str) -> list[str]:

@@ -48,8 +48,9 @@ def episodes_of(name: str, recipe: NanoRecipe, model: ConceptSegModel, real: Pho
     """Episodes of a stage, or of the imitation before the translation, which shows what the translation does."""
     seed = _seed(name, recipe)
     stage = "translation" if name == "imitation" else name
-    world = ConceptWorld(tasks=recipe.weighed(stage, recipe.tasks), split="train", seed=seed, size_px=FRAME_PX)
-    return EpisodeData(model, world, seed=seed, beside=Mixture(FRAME_PX, real, **recipe.shares(stage)))
+    side = SEGMENTER_PX if stage == "translation" else FRAME_PX
+    world = ConceptWorld(tasks=recipe.weighed(stage, recipe.tasks), split="train", seed=seed, size_px=side)
+    return EpisodeData(model, world, seed=seed, beside=Mixture(side, real and real.at(side), **recipe.shares(stage)))
 
 
 def _groups(recipe: NanoRecipe, real: Photographs | None) -> GroupData:

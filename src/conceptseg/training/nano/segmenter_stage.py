@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conceptseg.geometry import box_from_mask
+from conceptseg.geometry import box_from_mask, fill_box
 from conceptseg.models.eyes import Eyes
 from conceptseg.models.matching import Evidence, Sight, cover_cells, match_references
 from conceptseg.models.segmenter import Instances, PromptSegmenter, SegmentationLogits
@@ -71,20 +71,12 @@ def _evidence_for(question: Question, group: Group, first: int, sight: Sight) ->
         return None
     marks = [group.marks[index] for index in question.references]
     if question.by_boxes:
-        marks = [_filled_box(mark) for mark in marks]
+        boxes = [box_from_mask(mark) for mark in marks]
+        marks = [mark if box is None else fill_box(box, mark.shape) for mark, box in zip(marks, boxes, strict=True)]
     covers = torch.stack([cover_cells(mark, sight.grid_hw) for mark in marks]).to(sight.maps[0].device)
     shown = sight.select([first + index for index in question.references])
     with torch.no_grad(), torch.autocast(sight.maps[0].device.type, torch.bfloat16):
         return match_references(sight.select([first + question.target]), shown, covers)
-
-
-def _filled_box(mark: np.ndarray) -> np.ndarray:
-    box = box_from_mask(mark)
-    filled = np.zeros_like(mark)
-    if box is not None:
-        x1, y1, x2, y2 = (int(value) for value in box)
-        filled[y1:y2, x1:x2] = True
-    return filled
 
 
 def _losses(

@@ -40,8 +40,8 @@ class TranslationLearner(nn.Module):
         logits, truths = [], []
         for group, (generation, answers) in zip((ideal, own), parts, strict=True):
             with torch.no_grad():
-                pixels = model.segmenter.preprocess([episode.prompt.images[-1] for episode in group])
-                features = model.segmenter.encode(pixels)
+                seen = [model.see_references(episode.references) for episode in group]
+                features = model.segmenter.encode_beside([episode.image for episode in group], seen)
             prompt = model.translate(generation.hidden_states.float(), generation.mask, answers)
             logits.append(model.segmenter.decode(features, prompt).semantic.float())
             truths.append(torch.stack([torch.from_numpy(episode.mask).float() for episode in group]))
