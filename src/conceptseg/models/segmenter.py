@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY
 from conceptseg.images import resize_image
 from conceptseg.models.box_encoder import pool_without_torchvision
+from conceptseg.models.locks import SharedLock
+from conceptseg.models.processing import as_plain_text, knows_capitals, tokenize
+from conceptseg.words import tidy_words, usable_words
 
 __all__ = ["ImageFeatures", "Instances", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
 
@@ -98,7 +102,8 @@ class Instances:
 class PromptSegmenter(nn.Module):
     """SAM 3 as a function of prompt tokens.
 
-    Its weights should be float32: bfloat16 ones degrade it. `autocast` names a dtype to compute in instead.
+    Its weights should be float32: bfloat16 ones degrade it. `autocast` names a dtype to compute in instead. Any number
+    of threads may call it: they take turns.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class PromptSegmenter(nn.Module):
         self.sam = sam
         self.tokenizer = tokenizer
         self.autocast = autocast
+        self.lock = SharedLock()
 
     @property
     def image_px(self) -> int:
@@ -137,25 +143,35 @@ class PromptSegmenter(nn.Module):
 
     def encode(self, pixel_values: Float[Tensor, "batch 3 side side"]) -> ImageFeatures:
         """Image features; the only time the vision encoder runs for these images."""
-        with self._precision():
+        with self.lock, self._precision():
             return ImageFeatures(self.sam.get_vision_features(pixel_values=pixel_values))
 
     def cuts(self, text: str) -> bool:
         """Whether a text is longer than `max_text_tokens`, so that `embed_text` drops its end."""
-        return len(self.tokenizer(text, verbose=False).input_ids) > self.max_text_tokens
+        with self.lock:
+            encoded = tokenize(self.tokenizer, [self._as_read(text)], verbose=False)
+        return len(encoded.input_ids[0]) > self.max_text_tokens
 
     def embed_text(self, texts: Sequence[str]) -> PromptTokens:
         """E_text of Eq. 4. Texts beyond `max_text_tokens` lose their end: the text encoder has no positions for it.
 
+        Blanks are put in order; capitals are lowered where the text encoder was trained on none; control tokens that a
+        text spells are letters.
+
         Raises:
-            InputError: no text was given, or one is blank.
+            InputError: no text was given, or one says nothing or cannot be read.
         """
-        if not texts or any(not text.strip() for text in texts):
+        if not texts or any(usable_words(text) is None for text in texts):
             raise InputError(f"SAM 3 needs a non-empty text for every image, got {list(texts)!r}.")
-        tokens = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
-        ).to(self.sam.device)
-        with self._precision():
+        with self.lock, self._precision():
+            tokens = tokenize(
+                self.tokenizer,
+                [self._as_read(text) for text in texts],
+                padding=True,
+                truncation=True,
+                max_length=self.max_text_tokens,
+                return_tensors="pt",
+            ).to(self.sam.device)
             features = self.sam.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
         return PromptTokens(features.pooler_output, tokens.attention_mask.bool())
 
@@ -175,7 +191,7 @@ class PromptSegmenter(nn.Module):
         known = torch.tensor([box is not None for box in boxes_xyxy], device=device)
         corners = torch.tensor([box or (0.0, 0.0, 1.0, 1.0) for box in boxes_xyxy], device=device)
         low, high = corners[:, :2], corners[:, 2:]
-        with self._precision():
+        with self.lock, self._precision():
             encoded = self.sam.geometry_encoder(
                 box_embeddings=torch.cat([(low + high) / 2, high - low], dim=-1)[:, None],
                 box_mask=torch.ones(len(boxes_xyxy), 1, dtype=torch.bool, device=device),
@@ -215,12 +231,20 @@ class PromptSegmenter(nn.Module):
             raise InputError(
                 f"Expected one prompt per image, got {len(prompt.embeds)} prompts, {len(features)} images."
             )
-        with self._precision():
+        with self.lock, self._precision():
             return self.sam(
                 vision_embeds=features.vision,
                 text_embeds=BaseModelOutputWithPooling(pooler_output=prompt.embeds),
                 attention_mask=prompt.mask.long(),
             )
+
+    @cached_property
+    def _knows_capitals(self) -> bool:
+        return knows_capitals(self.tokenizer)
+
+    def _as_read(self, text: str) -> str:
+        words = tidy_words(text)
+        return as_plain_text(words if self._knows_capitals else words.lower())
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.sam.device.type, self.autocast) if self.autocast else nullcontext()
