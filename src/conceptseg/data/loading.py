@@ -54,7 +54,7 @@ def load_reference(reference: Reference) -> LoadedReference:
 
     Raises:
         ImageError: a source cannot be read, or picture and mask differ in size.
-        SampleError: the box lies outside the picture.
+        SampleError: the box lies outside the picture, or is in fractions of it rather than in pixels.
     """
     image = load_image(reference.image)
     size_hw = (image.height, image.width)
@@ -62,6 +62,13 @@ def load_reference(reference: Reference) -> LoadedReference:
     if reference.box is None:
         return LoadedReference(image, mask, None if mask is None else box_from_mask(mask))
     box = clip_box(reference.box, size_hw)
+    if max(reference.box) <= 1 and min(reference.box) >= 0 and max(size_hw) > 1:
+        width, height = image.size
+        pixels = tuple(round(value * side, 1) for value, side in zip(reference.box, (width, height) * 2, strict=True))
+        raise SampleError(
+            f"The box {reference.box} is a speck in its picture of {width}×{height} pixels (width × height). "
+            f"Boxes are in pixels: fractions of the picture would be {pixels}."
+        )
     if box_area(box) == 0:
         raise SampleError(
             f"The box {reference.box} lies outside its picture of {image.width}×{image.height} pixels (width × height)."

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from conceptseg.errors import InputError, SampleError
 from conceptseg.geometry import BoxXYXY
 from conceptseg.images import ImageSource
 from conceptseg.taxonomy import Level, level_of
+from conceptseg.words import check_words
 
 __all__ = ["ConceptSample", "ImageSource", "Reference"]
 
@@ -20,7 +22,7 @@ class Reference:
     """A reference picture with its target marked by a mask, by a box, or not at all.
 
     Raises:
-        SampleError: the box does not hold four finite numbers with x1 < x2 and y1 < y2.
+        SampleError: the box does not hold four finite numbers with x1 < x2 and y1 < y2, or stands in the mask's place.
     """
 
     image: ImageSource
@@ -31,6 +33,8 @@ class Reference:
     """The target's box (x1, y1, x2, y2) in the picture's own pixels; it goes before the mask's box."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.mask, (tuple, list)):
+            raise SampleError(f"A mask must be a picture, got {self.mask!r}: a box is given as box=(x1, y1, x2, y2).")
         if self.box is not None:
             object.__setattr__(self, "box", _checked_box(self.box))
 
@@ -40,7 +44,7 @@ class ConceptSample:
     """One question with its answer: a picture, a concept in words, references, and the true mask.
 
     Raises:
-        SampleError: the id or the concept is blank, or the task is unknown.
+        SampleError: the id is blank, the concept says nothing or cannot be read, or the task is unknown.
     """
 
     id: str
@@ -48,7 +52,7 @@ class ConceptSample:
     task: str
     """One of `conceptseg.taxonomy.TASKS`."""
     concept: str
-    """What to segment, in words."""
+    """What to segment, in words; blanks are put in order (`conceptseg.words`)."""
     image: ImageSource
     """The target picture."""
     mask: ImageSource | None = None
@@ -69,9 +73,8 @@ class ConceptSample:
     def __post_init__(self) -> None:
         if not self.id.strip():
             raise SampleError("A sample's id must not be blank.")
-        if not self.concept.strip():
-            raise SampleError(f"Sample {self.id!r}: the concept must not be blank.")
         try:
+            object.__setattr__(self, "concept", check_words(self.concept))
             level_of(self.task)
         except InputError as error:
             raise SampleError(f"Sample {self.id!r}: {error}") from error
@@ -84,11 +87,19 @@ class ConceptSample:
 
 
 def _checked_box(box: object) -> BoxXYXY:
-    """Four numbers of any sequence as a box."""
+    """Four numbers of any sequence as a box; text is no number, and what has no order no sequence."""
     try:
-        x1, y1, x2, y2 = (float(value) for value in box)  # type: ignore[attr-defined]
+        if isinstance(box, (str, bytes, Set, Mapping)):
+            raise TypeError
+        corners = list(islice(box, 5))  # type: ignore[call-overload]
+        if any(isinstance(value, (str, bytes, bool)) for value in corners):
+            raise TypeError
+        x1, y1, x2, y2 = map(float, corners)
     except (TypeError, ValueError, OverflowError) as error:
         raise SampleError(f"A box must be four numbers (x1, y1, x2, y2), got {box!r}.") from error
     if not (x1 < x2 and y1 < y2 and all(map(math.isfinite, (x1, y1, x2, y2)))):
-        raise SampleError(f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, all finite, got {box!r}.")
+        raise SampleError(
+            f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, all finite, got {box!r}; "
+            "x, y, width, height is (x, y, x + width, y + height)."
+        )
     return x1, y1, x2, y2

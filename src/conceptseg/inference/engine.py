@@ -2,73 +2,63 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from PIL import Image
 
-from conceptseg.data.loading import LoadedReference, load_reference
-from conceptseg.data.samples import ImageSource, Reference
-from conceptseg.errors import ImageError, InputError
+from conceptseg.data.fingerprints import fingerprint_picture
+from conceptseg.data.samples import ImageSource
+from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY, box_area, box_iou, clip_box, scale_box
-from conceptseg.images import describe_source, load_image
+from conceptseg.inference.inputs import (
+    InTurn,
+    Query,
+    as_images,
+    check_batch_size,
+    chunks,
+    load_query,
+    try_query,
+)
+from conceptseg.inference.references import MosaicMaker, References, as_references
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut, route_threshold, takes_shortcut
+from conceptseg.inference.timing import Clock
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.memory import explain_out_of_memory
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.segmenter import ImageFeatures, SegmentationLogits, upsample_logits
-from conceptseg.protocol import Mosaic, Response, build_mosaic, parse_response
+from conceptseg.protocol import Mosaic, Response, parse_response
+from conceptseg.words import check_words
 
 __all__ = ["ConceptSegmenter", "Query"]
-
-_Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, eq=False)
-class Query:
-    """One image with its question, ready for a batch; queries of a batch may differ in everything."""
-
-    image: Image.Image
-    concept: str
-    mosaic: Mosaic | None = None
-    source: str = ""
-
-
-@dataclass
-class _Clock:
-    """Seconds by stage, each shared evenly among the images that took part; a GPU is waited for at each stage's end."""
-
-    device: torch.device
-    seconds: dict[int, dict[str, float]] = field(default_factory=dict)
-    _since: float = field(default_factory=time.perf_counter)
-
-    def lap(self, stage: str, indices: Sequence[int]) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        now = time.perf_counter()
-        for index in indices:
-            self.seconds.setdefault(index, {})[stage] = (now - self._since) / len(indices)
-        self._since = now
 
 
 class ConceptSegmenter:
     """Segment a concept in images, given its name and, if wanted, reference images.
 
     `segmenter.model.reasoner`, `.translation` and `.segmenter` are the three parts.
+
+    One segmenter, and each part of it, may be used from any number of threads: SAM 3 and the MLLM take one caller at a
+    time, so every answer is what it would be alone; a lazily read MLLM is read once. Threads may also draw from one
+    `stream`: each result goes to one of them. For more throughput give a larger `batch_size` rather than more threads.
+
+    Of a concept neither blanks nor invisible signs count, and capitals only where the checkpoint was trained on them;
+    whatever it spells, a chat's control tokens included, the models read as text. References are an iterable of
+    `Reference`s, pictures (unmarked), or pairs of a picture with its mask or box; one alone will do. What is remembered
+    between calls (the last mosaic, the last picture's features) is looked up by content: corrected files and edited
+    arrays are read again.
     """
 
     def __init__(self, model: ConceptSegModel) -> None:
         self.model = model.eval()
-        self._last_references: tuple[tuple[Reference, ...], Mosaic | None] = ((), None)
-        self._last_picture: tuple[Image.Image, ImageFeatures] | None = None
+        self._mosaic_of = MosaicMaker(model.config.protocol.frame_px)
+        self._last_picture: tuple[Image.Image, str, ImageFeatures] | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Path = "nano", *, device: str = "auto", **options: Any) -> ConceptSegmenter:
@@ -87,7 +77,7 @@ class ConceptSegmenter:
         self,
         image: ImageSource,
         concept: str,
-        references: Sequence[Reference] = (),
+        references: References = (),
         *,
         route: str | RouteChoice = RouteChoice.AUTO,
     ) -> SegmentationResult:
@@ -102,34 +92,42 @@ class ConceptSegmenter:
 
         Raises:
             ImageError: the image or a reference cannot be read.
-            InputError: the concept is blank, a box lies outside its image, or the route is unknown.
+            InputError: the concept says nothing or cannot be read, the references are none, a box lies outside its
+                image or is in fractions of it, or the route is unknown.
         """
+        choice, words = RouteChoice.of(route), check_words(concept)
         mosaic = self.build_mosaic(references)
-        query = Query(load_image(image), concept, mosaic, _source_of(image))
-        return self.segment_batch([query], route=route)[0]
+        return self.segment_batch([load_query(image, words, mosaic)], route=choice)[0]
 
     def stream(
         self,
         images: Iterable[ImageSource],
         concept: str,
-        references: Sequence[Reference] = (),
+        references: References = (),
         *,
         batch_size: int = 8,
         route: str | RouteChoice = RouteChoice.AUTO,
     ) -> Iterator[SegmentationResult]:
         """Results of many images, in their order; an image that cannot be read becomes a result with `.error`.
 
-        The references are laid out once. Arguments and errors as for a single image, otherwise.
+        The references are laid out once. An image is read when it is drawn from `images`, `batch_size` of them ahead;
+        should drawing fail, the results of what was drawn are given before the error is raised. Several threads may
+        draw from the stream. Arguments and errors as for a single image, otherwise; all are looked at at once.
+
+        Raises:
+            InputError: also where `images` is one image or a folder, or `batch_size` is no number of images.
         """
+        choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
+        sources = as_images(images)
         mosaic = self.build_mosaic(references)
-        for chunk in _chunks(images, batch_size):
-            yield from self._segment_loaded([self._load(image, concept, mosaic) for image in chunk], route)
+        loaded = chunks((try_query(image, words, mosaic) for image in sources), size)
+        return InTurn(result for chunk in loaded for result in self._segment_loaded(chunk, choice))
 
     def stream_in_two_passes(
         self,
         images: Sequence[ImageSource],
         concept: str,
-        references: Sequence[Reference] = (),
+        references: References = (),
         *,
         batch_size: int = 8,
         route: str | RouteChoice = RouteChoice.AUTO,
@@ -137,63 +135,78 @@ class ConceptSegmenter:
         """SAM 3 over all images, then the MLLM over those it was not sure of, as (index in `images`, result).
 
         For a model that was loaded lazily on a small machine: the MLLM comes into memory only if something is left for
-        it, and goes when that is done or fails. What is left is read and encoded twice; where the route is known
-        beforehand there is one pass. Arguments and errors as for `stream`.
+        it, and goes when that is done or fails. What is left is read and encoded twice, so the images must be a
+        sequence; where the route is known beforehand there is one pass. Arguments and errors as for `stream`.
         """
-        choice = RouteChoice.of(route)
-        mosaic = self.build_mosaic(references)
+        choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
+        if not isinstance(as_images(images), Sequence):
+            raise InputError(f"Two passes read their images twice: give a list, not a {type(images).__name__}.")
+        return InTurn(self._in_two_passes(images, words, self.build_mosaic(references), size, choice))
+
+    def _in_two_passes(
+        self, images: Sequence[ImageSource], concept: str, mosaic: Mosaic | None, size: int, choice: RouteChoice
+    ) -> Iterator[tuple[int, SegmentationResult]]:
         presence: dict[int, float | None] = {}
         if not may_take_shortcut(concept, choice):
             presence = dict.fromkeys(range(len(images)))
         try:
-            for chunk in _chunks([i for i in range(len(images)) if i not in presence], batch_size):
+            for chunk in chunks([i for i in range(len(images)) if i not in presence], size):
                 screened = self._screen_images([images[i] for i in chunk], concept, choice)
                 for index, result in zip(chunk, screened, strict=True):
                     if result.route or result.error:
                         yield index, result
                     else:
                         presence[index] = result.presence
-            for chunk in _chunks(list(presence), batch_size):
-                loaded = [self._load(images[i], concept, mosaic) for i in chunk]
+            for chunk in chunks(list(presence), size):
+                loaded = [try_query(images[i], concept, mosaic) for i in chunk]
                 for index, result in zip(chunk, self._segment_loaded(loaded, RouteChoice.REASON), strict=True):
                     yield index, replace(result, presence=presence[index])
         finally:
             self.model.reasoner.release()
 
-    def build_mosaic(self, references: Sequence[Reference]) -> Mosaic | None:
-        """References as the model will see them, or None without any; the last set is remembered."""
-        if not references:
-            return None
-        if self._last_references[0] != tuple(references):
-            loaded = [load_reference(reference) for reference in references]
-            frame_px = self.model.config.protocol.frame_px
-            mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=frame_px)
-            mosaic = replace(mosaic, notes=_notes_on_references(loaded))
-            self._last_references = (tuple(references), mosaic)
-        return self._last_references[1]
+    def build_mosaic(self, references: References) -> Mosaic | None:
+        """References as the model will see them, or None without any; the last set is remembered while it stays.
+
+        Raises:
+            InputError: they are no references.
+            ImageError: a picture or mask cannot be read.
+            SampleError: a box lies outside its picture, or is in fractions of it.
+        """
+        return self._mosaic_of(as_references(references))
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image]) -> ImageFeatures:
         """SAM 3's features of pictures, in their order; a picture given several times is encoded once.
 
-        Pictures are told apart as objects, not by content. When all are one picture, its features are kept until
-        another is encoded: further questions about it do not encode it again.
+        Pictures are told apart as objects. When all are one picture, its features are kept until another is encoded:
+        further questions about it do not encode it again, unless it was drawn upon meanwhile.
 
         Args:
             images: at least one, of any sizes.
+
+        Raises:
+            InputError: there is none.
         """
         distinct = list({id(image): image for image in images}.values())
-        if not (len(distinct) == 1 and self._last_picture and self._last_picture[0] is distinct[0]):
-            self._last_picture = None
-            segmenter = self.model.segmenter
-            features = segmenter.encode(segmenter.preprocess(distinct))
-            self._last_picture = (distinct[0], features) if len(distinct) == 1 else None
-        else:
-            features = self._last_picture[1]
+        if not distinct:
+            raise InputError("Expected at least one image to encode, got none.")
+        features = self._encode_one(distinct[0]) if len(distinct) == 1 else self._encode_several(distinct)
         if len(distinct) == len(images):
             return features
         places = {id(image): place for place, image in enumerate(distinct)}
         return features.select([places[id(image)] for image in images])
+
+    def _encode_one(self, image: Image.Image) -> ImageFeatures:
+        last, content = self._last_picture, fingerprint_picture(image)  # read once: another thread may replace it
+        if last is not None and last[0] is image and last[1] == content:
+            return last[2]
+        features = self._encode_several([image])
+        self._last_picture = (image, content, features)
+        return features
+
+    def _encode_several(self, images: Sequence[Image.Image]) -> ImageFeatures:
+        self._last_picture = None  # its memory may be needed
+        return self.model.segmenter.encode(self.model.segmenter.preprocess(images))
 
     @torch.no_grad()
     def segment_batch(
@@ -202,7 +215,7 @@ class ConceptSegmenter:
         """Answer a batch of queries: the paper's Figure 3, line by line."""
         choice = RouteChoice.of(route)
         everyone = list(range(len(queries)))
-        clock = _Clock(self.model.device)
+        clock = Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
             features = self._encode(queries, clock)
             screening = self._screen(queries, features, choice, clock)
@@ -225,19 +238,19 @@ class ConceptSegmenter:
         self, images: Sequence[ImageSource], concept: str, choice: RouteChoice
     ) -> list[SegmentationResult]:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
-        loaded = [self._load(image, concept, None) for image in images]
+        loaded = [try_query(image, concept, None) for image in images]
         queries = [entry for entry in loaded if isinstance(entry, Query)]
-        clock = _Clock(self.model.device)
+        clock = Clock(self.model.device)
         screening = self._screen(queries, self._encode(queries, clock), choice, clock)
         results = iter(
             replace(self._direct_result(query, screening, i), timings=clock.seconds[i])
             if screening.accepts(i, concept, choice)
-            else SegmentationResult(concept, query.source, presence=screening.presence.get(i))
+            else SegmentationResult(concept, query.source, presence=screening.presence.get(i), origin=query.origin)
             for i, query in enumerate(queries)
         )
         return [next(results) if isinstance(entry, Query) else entry for entry in loaded]
 
-    def _encode(self, queries: Sequence[Query], clock: _Clock) -> ImageFeatures | None:
+    def _encode(self, queries: Sequence[Query], clock: Clock) -> ImageFeatures | None:
         if not queries:
             return None
         features = self.encode([query.image for query in queries])
@@ -245,7 +258,7 @@ class ConceptSegmenter:
         return features
 
     def _screen(
-        self, queries: Sequence[Query], features: ImageFeatures | None, choice: RouteChoice, clock: _Clock
+        self, queries: Sequence[Query], features: ImageFeatures | None, choice: RouteChoice, clock: Clock
     ) -> _Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""
         asked = [i for i, query in enumerate(queries) if may_take_shortcut(query.concept, choice)]
@@ -258,7 +271,7 @@ class ConceptSegmenter:
         return _Screening(dict(zip(asked, presence, strict=True)), dict(zip(asked, logits.semantic, strict=True)))
 
     def _reason(
-        self, queries: Sequence[Query], features: ImageFeatures | None, indices: Sequence[int], clock: _Clock
+        self, queries: Sequence[Query], features: ImageFeatures | None, indices: Sequence[int], clock: Clock
     ) -> list[SegmentationResult]:
         """Induce the rule, verify it, apply it, translate it, and draw the mask."""
         if not indices or features is None:
@@ -267,7 +280,7 @@ class ConceptSegmenter:
         asked = [queries[i] for i in indices]
         generation = model.reason([model.build_prompt(q.concept, q.image, q.mosaic) for q in asked])
         responses = [self._read(text, query) for text, query in zip(generation.texts, asked, strict=True)]
-        answers = [response.answer or query.concept for response, query in zip(responses, asked, strict=True)]
+        answers = [response.words or query.concept for response, query in zip(responses, asked, strict=True)]
         clock.lap("reason", indices)
         logits = self._draw(features.select(indices), generation, responses, answers)
         clock.lap("decode", indices)
@@ -305,6 +318,7 @@ class ConceptSegmenter:
         return SegmentationResult(
             concept=query.concept,
             source=query.source,
+            origin=query.origin,
             image=image,
             mask=_mask_of(semantic, size_hw),
             route=Route.REASONED,
@@ -324,6 +338,7 @@ class ConceptSegmenter:
         return SegmentationResult(
             concept=query.concept,
             source=query.source,
+            origin=query.origin,
             image=query.image,
             mask=_mask_of(screening.semantic[index], (query.image.height, query.image.width)),
             route=Route.DIRECT,
@@ -340,18 +355,11 @@ class ConceptSegmenter:
         return (f"SAM 3 read only the beginning of its words: it takes {segmenter.max_text_tokens} tokens.",)
 
     def _notes_on_response(self, response: Response) -> tuple[str, ...]:
-        notes = [] if response.answer else ["The response named no answer; SAM 3 was given the concept's own words."]
+        notes = [] if response.words else ["The response named no answer; SAM 3 was given the concept's own words."]
         if self.model.translation is None:
             given = "the box" if response.box else "words alone, for the response had no box"
             notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
         return tuple(notes)
-
-    def _load(self, image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
-        source = _source_of(image)
-        try:
-            return Query(load_image(image), concept, mosaic, source)
-        except ImageError as error:
-            return SegmentationResult(concept, source, error=str(error), threshold=route_threshold(concept))
 
 
 @dataclass(frozen=True)
@@ -365,27 +373,6 @@ class _Screening:
         if index not in self.presence:
             return False
         return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
-
-
-def _notes_on_references(references: Sequence[LoadedReference]) -> tuple[str, ...]:
-    return tuple(
-        f"Reference {number} counts as unmarked: its mask is empty."
-        for number, reference in enumerate(references, start=1)
-        if reference.mask is not None and reference.box is None
-    )
-
-
-def _source_of(image: ImageSource) -> str:
-    """A result's `source`: the path as it is, or what messages call the picture, without their quotes."""
-    return str(image) if isinstance(image, (str, Path)) else describe_source(image).strip("'\"")
-
-
-def _chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    if size < 1:
-        raise InputError(f"batch_size must be at least 1, got {size}.")
-    pending = iter(items)
-    while chunk := list(islice(pending, size)):
-        yield chunk
 
 
 def _mask_of(semantic: torch.Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

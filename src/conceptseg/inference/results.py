@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
+from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.files import replacing
 from conceptseg.geometry import BoxXYXY, box_from_mask, round_box
 from conceptseg.inference.router import Route
+from conceptseg.naming import check_stem, distinct_stem, stem_of
 from conceptseg.protocol import Response
 
 __all__ = ["SegmentationResult"]
@@ -23,6 +28,9 @@ __all__ = ["SegmentationResult"]
 _TINT = (255, 64, 64)
 _HALF = 128  # how strongly the tint covers, of 255
 _BOX_COLOUR = (255, 210, 0)
+_PICTURES = (".mask.png", ".overlay.jpg")
+_SAVING = threading.Lock()
+"""Held while a result is saved: two threads may be saving the same one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +38,7 @@ class SegmentationResult:
     """One image's answer; where something could not be computed `error` says why and the mask is None."""
 
     concept: str
-    """The concept in the caller's words."""
+    """The concept in the caller's words, blanks put in order."""
     source: str = ""
     """The image's path, or a description of where it came from."""
     image: Image.Image | None = None
@@ -57,6 +65,8 @@ class SegmentationResult:
     """Seconds by stage (encode, screen, reason, decode); a batch's time is shared evenly."""
     error: str | None = None
     """Why there is no mask."""
+    origin: Path | None = None
+    """The picture's file, absolute; None where it came from memory. Tells results apart when they are saved."""
 
     @property
     def rule(self) -> str | None:
@@ -91,32 +101,80 @@ class SegmentationResult:
     def save(self, folder: str | Path, stem: str | None = None) -> Path:
         """Write `<stem>.mask.png`, `<stem>.overlay.jpg` and `<stem>.json` and return the mask's path.
 
+        Without a `stem` no other result's files are replaced: the image file's own stem ("result" where there is no
+        file) is taken where it is free or was this result's before, else one with a digest. A result was there before
+        if it is of the same file (by its path; of a picture in memory, by its pixels) and the same concept: saving it
+        again, in this process or a later one, replaces its files. The `.json` says whose they are.
+
         Files appear whole or not at all.
 
         Args:
             folder: created if needed.
-            stem: the files' common name; None takes the image file's own, or "result" where there is no file.
+            stem: the files' common name; whatever has this name is replaced.
 
         Raises:
-            InputError: the result holds an error.
+            InputError: the result holds an error, `folder` is a file, or `stem` is no plain file name.
         """
-        is_file = self.source and not self.source.startswith("<")
-        stem = stem or (Path(self.source).stem if is_file else "result")
-        path = self.save_pictures(folder, stem)
-        with replacing(path.with_name(f"{stem}.json")) as fresh:
-            fresh.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2), encoding="utf-8")
-        return path
+        self._picture()
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: name a folder, which need not exist yet.")
+        folder.mkdir(parents=True, exist_ok=True)
+        with _SAVING:
+            return self._save_as(folder, check_stem(stem)) if stem else self._save_apart(folder)
 
     def save_pictures(self, folder: str | Path, stem: str) -> Path:
-        """Write `<stem>.mask.png` and `<stem>.overlay.jpg` alone; otherwise like `save`."""
+        """Write `<stem>.mask.png` and `<stem>.overlay.jpg` alone; otherwise like `save` with a stem."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{stem}.mask.png"
-        with replacing(folder / f"{stem}.overlay.jpg") as fresh:
+        mask, overlay = (folder / f"{stem}{suffix}" for suffix in _PICTURES)
+        with replacing(overlay) as fresh:
             self.overlay().save(fresh, quality=90)
-        with replacing(path) as fresh:
+        with replacing(mask) as fresh:
             self.mask_image().save(fresh)
-        return path
+        return mask
+
+    def _save_apart(self, folder: Path) -> Path:
+        """Save under a name that is nobody else's; it is claimed by its `.json`, which goes again should this fail."""
+        claimed: list[Path] = []
+
+        def is_free(stem: str) -> bool:
+            note = folder / f"{stem}.json"
+            try:
+                if not note.exists() and any((folder / f"{stem}{suffix}").exists() for suffix in _PICTURES):
+                    return False
+                with note.open("xb") as file:
+                    file.write(self._note())
+            except FileExistsError:
+                return _owner_of(note) == self._identity
+            claimed.append(note)
+            return True
+
+        is_file = self.source and not self.source.startswith("<")
+        stem = distinct_stem(stem_of(self.source) if is_file else "result", self._identity.encode(), is_free)
+        try:
+            return self._save_as(folder, stem)
+        except BaseException:
+            for note in claimed:
+                note.unlink(missing_ok=True)
+            raise
+
+    def _save_as(self, folder: Path, stem: str) -> Path:
+        mask = self.save_pictures(folder, stem)
+        with replacing(folder / f"{stem}.json") as fresh:
+            fresh.write_bytes(self._note())
+        return mask
+
+    def _note(self) -> bytes:
+        """The content of `<stem>.json`; what UTF-8 cannot hold, such as parts of odd file names, as JSON's escapes."""
+        told = json.dumps(self.to_dict() | {"identity": self._identity}, ensure_ascii=False, indent=2)
+        return told.encode("utf-8", "backslashreplace")
+
+    @cached_property
+    def _identity(self) -> str:
+        """A digest of what makes this result another one than its neighbours: whose picture, which concept."""
+        of = str(self.origin) if self.origin is not None else fingerprint_picture(self._picture()[0])
+        return hashlib.sha256(f"{of}\0{self.concept}".encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures, JSON-ready."""
@@ -168,6 +226,15 @@ class SegmentationResult:
         if self.image is None or self.mask is None:
             raise InputError(f"{self.source or 'This result'} has no mask: {self.error or 'nothing was computed'}.")
         return self.image, self.mask
+
+
+def _owner_of(note: Path) -> str | None:
+    """The identity of the result that a `.json` belongs to; None where it is of no result."""
+    try:
+        told = json.loads(note.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return told.get("identity") if isinstance(told, dict) else None
 
 
 def _eroded(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

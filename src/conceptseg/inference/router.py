@@ -6,6 +6,7 @@ import re
 from enum import Enum
 
 from conceptseg.errors import InputError
+from conceptseg.words import tidy_words
 
 __all__ = ["Route", "RouteChoice", "count_words", "may_take_shortcut", "route_threshold", "takes_shortcut"]
 
@@ -51,9 +52,9 @@ def count_words(concept: str) -> int:
     """ℓ(𝒯): words left when parenthesised text is dropped, at least 1.
 
     The paper says "normalized word count"; dropping parentheses (synonyms, Latin names) is how the released code
-    normalises.
+    normalises. Blanks of any kind part words, invisible signs do not.
     """
-    return max(1, len(_PARENTHESISED.sub(" ", concept).split()))
+    return max(1, len(_PARENTHESISED.sub(" ", tidy_words(concept)).split()))
 
 
 def route_threshold(concept: str) -> float:

@@ -25,6 +25,7 @@ from conceptseg.models.reasoner import Generation, Prompt, Reasoner
 from conceptseg.models.segmenter import PromptSegmenter, PromptTokens
 from conceptseg.models.translation import ConceptTranslation
 from conceptseg.protocol import Mosaic, render_prompt
+from conceptseg.words import check_words
 
 __all__ = ["CONFIG_FILE", "CTM_FILE", "ConceptSegConfig", "ConceptSegModel", "ProtocolConfig", "load_model"]
 
@@ -71,11 +72,17 @@ class ConceptSegModel(nn.Module):
         return next(part.parameters()).device
 
     def build_prompt(self, concept: str, target: Image.Image, mosaic: Mosaic | None) -> Prompt:
-        """The question of §3.2: mosaic (if any), target, and the instruction with the support boxes."""
+        """The question of §3.2: mosaic (if any), target, and the instruction with the support boxes.
+
+        The concept goes in with its blanks put in order and as mere text: control tokens that it spells are letters.
+
+        Raises:
+            InputError: the concept is no text, says nothing, or cannot be read.
+        """
         protocol = self.config.protocol
         frame_hw = (protocol.frame_px, protocol.frame_px)
         images = ([mosaic.image] if mosaic else []) + [resize_image(target, frame_hw)]
-        text = render_prompt(concept, mosaic, template=protocol.template)
+        text = render_prompt(self.reasoner.words(check_words(concept)), mosaic, template=protocol.template)
         text_first = protocol.layout == "target_last"
         return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first)
 

@@ -186,7 +186,11 @@ def _convolutions_of(published: Mapping[str, Tensor]) -> list[tuple[str, _Publis
     blocks = sorted({int(name.split(".")[1]) for name in published if name.startswith("_blocks.")})
     for index in blocks:
         theirs = f"_blocks.{index}"
-        norms = {"expand": ("_expand_conv", "_bn0"), "spread": ("_depthwise_conv", "_bn1"), "gather": ("_project_conv", "_bn2")}
+        norms = {
+            "expand": ("_expand_conv", "_bn0"),
+            "spread": ("_depthwise_conv", "_bn1"),
+            "gather": ("_project_conv", "_bn2"),
+        }
         for ours, (convolution, norm) in norms.items():
             if f"{theirs}.{convolution}.weight" in published:
                 pairs.append((f"blocks.{index}.{ours}", _Published(f"{theirs}.{convolution}", f"{theirs}.{norm}")))

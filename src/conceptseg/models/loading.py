@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ __all__ = [
     "read_processor",
     "read_translation_tensors",
 ]
+
+_READING = threading.RLock()
+"""Held while transformers reads a model: it changes settings of the whole process meanwhile (dtype, initialisation)."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -314,13 +318,16 @@ def _default_dtype(place: torch.device) -> torch.dtype:
 
 @contextmanager
 def _quiet_report() -> Iterator[None]:
-    """Without transformers' list of tensors it did not use: the concept translation, SAM 3's tracker, as intended."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+    """One model at a time, without transformers' list of tensors it did not use: the concept translation, SAM 3's
+    tracker, as intended.
+    """
+    with _READING:
+        before = logging.get_verbosity()
+        logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(before)
 
 
 def _first_line(error: Exception) -> str:

@@ -20,7 +20,17 @@ from conceptseg.errors import InputError
 
 __all__ = ["EVIDENCE", "Evidence", "SeenReferences", "Sight", "cover_cells", "match_references"]
 
-EVIDENCE: tuple[str, ...] = ("marked", "unmarked", "margin", "fine", "middle", "coarse", "itself", "same_place", "place")
+EVIDENCE: tuple[str, ...] = (
+    "marked",
+    "unmarked",
+    "margin",
+    "fine",
+    "middle",
+    "coarse",
+    "itself",
+    "same_place",
+    "place",
+)
 """The maps of `Evidence`, in order."""
 
 _NEIGHBOURS = 3
@@ -101,9 +111,7 @@ def cover_cells(mask: Bool[np.ndarray, "h w"], grid_hw: tuple[int, int]) -> Floa
     return torch.from_numpy(np.array(picture.resize((columns, rows), Image.Resampling.BOX), dtype=np.float32)) / 255
 
 
-def match_references(
-    target: Sight, references: Sight, covers: Float[Tensor, "references rows columns"]
-) -> Evidence:
+def match_references(target: Sight, references: Sight, covers: Float[Tensor, "references rows columns"]) -> Evidence:
     """Compare one target with its references.
 
     Args:
@@ -173,7 +181,10 @@ def _by_itself(cells: Float[Tensor, "cells channels"], margin: Float[Tensor, " c
     unlike = order[-max(1, int(0.3 * len(order))) :]
     like, unlike = like[margin[like] >= min(0.0, float(margin[like[0]]))], unlike
     similarity = cells @ cells.T
-    near = [similarity[:, chosen].topk(min(_SELF_NEIGHBOURS, len(chosen)), dim=1).values.mean(dim=1) for chosen in (like, unlike)]
+    near = [
+        similarity[:, chosen].topk(min(_SELF_NEIGHBOURS, len(chosen)), dim=1).values.mean(dim=1)
+        for chosen in (like, unlike)
+    ]
     return near[0] - near[1]
 
 

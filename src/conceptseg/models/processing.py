@@ -11,12 +11,63 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoTokenizer, BatchEncoding, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-__all__ = ["IMAGE_TOKEN", "ReasonerProcessor", "load_reasoner_processor"]
+__all__ = [
+    "IMAGE_TOKEN",
+    "ReasonerProcessor",
+    "as_plain_text",
+    "knows_capitals",
+    "load_reasoner_processor",
+    "tokenize",
+    "without_control_tokens",
+]
 
 IMAGE_TOKEN = "<|image_pad|>"
+
+_BREAK = "\ufdd0"
+"""Stands where a text is tokenised in pieces: a code point that Unicode keeps for a program's own use."""
+
+_CAPITALISED_SHARE = 0.01
+
+
+def as_plain_text(words: str) -> str:
+    """A user's words, marked so that `tokenize` finds no token of a chat or a protocol in them, only text."""
+    return words.replace("<", f"<{_BREAK}")
+
+
+def without_control_tokens(text: str) -> str:
+    """A text whose control tokens, `<|im_end|>` and the like, are mere text to `tokenize`; other tags stay tokens."""
+    return text.replace("<|", f"<{_BREAK}|")
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> BatchEncoding:
+    """The tokens of texts, those marked by `as_plain_text` or `without_control_tokens` included.
+
+    A tokenizer finds its control tokens wherever their letters stand. Of a marked one it is given two pieces, in
+    neither of which they do; the tokens decode to the letters as they were.
+
+    Args:
+        tokenizer: a fast one.
+        texts: any number.
+        options: of the tokenizer's call.
+    """
+    if not any(_BREAK in text for text in texts):
+        return tokenizer(list(texts), **options)
+    pieces = [[piece for piece in text.split(_BREAK) if piece] or [""] for text in texts]
+    return tokenizer(pieces, is_split_into_words=True, **options)
+
+
+def knows_capitals(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer was made for text with capitals: more than one in a hundred of its pieces holds one.
+
+    To a model whose tokenizer was not, a capital is a letter it has hardly seen. Tokenizers that lower the case
+    themselves (CLIP's) may give either answer; it makes no difference.
+    """
+    pieces = [piece for piece in tokenizer.get_vocab() if len(piece) > 1]
+    capitalised = sum(any("A" <= letter <= "Z" for letter in piece) for piece in pieces)
+    return capitalised > _CAPITALISED_SHARE * len(pieces)
 
 
 class ReasonerProcessor(ProcessorMixin):
@@ -50,7 +101,7 @@ class ReasonerProcessor(ProcessorMixin):
         visual = self._visual_inputs(images, return_tensors)
         if visual:
             texts = self._expand_placeholders(texts, visual["image_grid_thw"])
-        tokens = self.tokenizer(texts, return_tensors=return_tensors, **kwargs)
+        tokens = tokenize(self.tokenizer, texts, return_tensors=return_tensors, **kwargs)
         return BatchFeature({**tokens, **visual, "mm_token_type_ids": self._token_types(tokens["input_ids"])})
 
     def _visual_inputs(self, images: Any, return_tensors: str | None) -> dict[str, Any]:

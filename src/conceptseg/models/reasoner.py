@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,14 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import BatchFeature, GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
-from conceptseg.models.processing import IMAGE_TOKEN, ReasonerProcessor
+from conceptseg.models.locks import SharedLock
+from conceptseg.models.processing import (
+    ReasonerProcessor,
+    as_plain_text,
+    knows_capitals,
+    tokenize,
+    without_control_tokens,
+)
 
 __all__ = ["Generation", "Prompt", "Reasoner"]
 
@@ -30,9 +38,9 @@ class Prompt:
     """Whether the text stands before the images."""
 
     def messages(self) -> list[dict[str, Any]]:
-        """The prompt in transformers' chat format (images as placeholders)."""
+        """The prompt in transformers' chat format (images as placeholders); control tokens in its text are text."""
         images: list[dict[str, Any]] = [{"type": "image"} for _ in self.images]
-        text = [{"type": "text", "text": self.text.replace(IMAGE_TOKEN, " ")}]
+        text = [{"type": "text", "text": without_control_tokens(self.text)}]
         user = {"role": "user", "content": text + images if self.text_first else images + text}
         if not self.system:
             return [user]
@@ -63,6 +71,9 @@ class Reasoner(nn.Module):
 
     The MLLM may be given as a function that reads it: it is then read by the first call that needs it, and `release`
     gives its memory back until the next.
+
+    Any number of threads may call it: they take turns, since a generation leaves traces in the MLLM (rotary offsets,
+    the hook that keeps the states) and in the tokenizer. Whoever runs `mllm` by hand meanwhile holds `lock`.
     """
 
     def __init__(
@@ -74,13 +85,15 @@ class Reasoner(nn.Module):
         self._mllm = mllm if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else None
         self._read_mllm = None if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else mllm
         self.processor = processor
+        self.lock = SharedLock()
 
     @property
     def mllm(self) -> Qwen2_5_VLForConditionalGeneration:
         """The MLLM, read now if it has not been."""
-        if self._mllm is None and self._read_mllm is not None:
-            self._mllm = self._read_mllm()
-        return cast(Qwen2_5_VLForConditionalGeneration, self._mllm)
+        with self.lock:
+            if self._mllm is None and self._read_mllm is not None:
+                self._mllm = self._read_mllm()
+            return cast(Qwen2_5_VLForConditionalGeneration, self._mllm)
 
     @property
     def is_loaded(self) -> bool:
@@ -89,7 +102,9 @@ class Reasoner(nn.Module):
 
     def release(self) -> None:
         """Give the MLLM's memory back, if it can be read again when needed."""
-        if self._read_mllm is not None:
+        if self._read_mllm is None:
+            return
+        with self.lock:
             self._mllm = None
             gc.collect()
             torch.cuda.empty_cache()
@@ -111,20 +126,40 @@ class Reasoner(nn.Module):
         tokenizer = self.processor.tokenizer
         return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
+    @cached_property
+    def _knows_capitals(self) -> bool:
+        return knows_capitals(self.processor.tokenizer)
+
+    def words(self, concept: str) -> str:
+        """A concept as it goes into a prompt: mere text, whatever tokens it spells, in lower case where the MLLM was
+        trained on nothing else.
+        """
+        return as_plain_text(concept if self._knows_capitals else concept.lower())
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has by itself, control tokens in it read as text."""
+        with self.lock:
+            encoded = tokenize(self.processor.tokenizer, [without_control_tokens(text) for text in texts])
+        return [len(ids) for ids in encoded.input_ids]
+
     def render(self, prompt: Prompt) -> str:
         """The chat text of a prompt, ready for the response to follow."""
         return self.processor.apply_chat_template(prompt.messages(), tokenize=False, add_generation_prompt=True)
 
     def encode(self, prompts: Sequence[Prompt], responses: Sequence[str] | None = None) -> BatchFeature:
-        """Model inputs of a batch, left-padded; with `responses`, each followed by its response and the end token."""
+        """Model inputs of a batch, left-padded; with `responses`, each followed by its response and the end token.
+
+        Control tokens that a response spells are text.
+        """
         texts = [self.render(prompt) for prompt in prompts]
         if responses is not None:
             end = self.processor.tokenizer.eos_token
-            texts = [text + response + end for text, response in zip(texts, responses, strict=True)]
+            said = map(without_control_tokens, responses)
+            texts = [text + response + end for text, response in zip(texts, said, strict=True)]
         images = [list(prompt.images) for prompt in prompts]
-        return self.processor(images=images, text=texts, padding=True, padding_side="left", return_tensors="pt").to(
-            self.mllm.device
-        )
+        with self.lock:
+            inputs = self.processor(images=images, text=texts, padding=True, padding_side="left", return_tensors="pt")
+            return inputs.to(self.mllm.device)
 
     @torch.no_grad()
     def generate(
@@ -140,12 +175,13 @@ class Reasoner(nn.Module):
         The states come out of the generation itself: each step's state is caught at the final norm, and the last
         token, which generation never feeds back, costs one cached step. No second pass over the prompt.
         """
-        inputs = self.encode(prompts)
         config = self._generation_config(max_new_tokens, temperature, top_p)
-        mllm: Any = self.mllm
-        with _states_of_steps(mllm) as steps:
-            output = mllm.generate(**inputs, generation_config=config)
-            self._feed_last_token(output, inputs)
+        with self.lock:
+            inputs = self.encode(prompts)
+            mllm: Any = self.mllm
+            with _states_of_steps(mllm) as steps:
+                output = mllm.generate(**inputs, generation_config=config)
+                self._feed_last_token(output, inputs)
         token_ids = output.sequences[:, inputs.input_ids.shape[1] :]
         mask, ended = self._response_mask(token_ids)
         texts = self.processor.tokenizer.batch_decode(
@@ -156,9 +192,10 @@ class Reasoner(nn.Module):
 
     def hidden_states_of(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Generation:
         """The same states for responses that are already written, by one full pass over prompt and response."""
-        inputs = self.encode(prompts, responses)
-        prompt_lengths = self.encode(prompts).attention_mask.sum(dim=1)
-        states = self.mllm.model(**inputs, use_cache=False).last_hidden_state
+        with self.lock:
+            inputs = self.encode(prompts, responses)
+            prompt_lengths = self.encode(prompts).attention_mask.sum(dim=1)
+            states = self.mllm.model(**inputs, use_cache=False).last_hidden_state
         lengths = inputs.attention_mask.sum(dim=1) - prompt_lengths
         longest = int(lengths.max())
         position = torch.arange(longest, device=lengths.device)

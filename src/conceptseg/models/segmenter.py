@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,21 @@ from conceptseg.geometry import BoxXYXY
 from conceptseg.images import resize_image
 from conceptseg.models.box_encoder import pool_without_torchvision
 from conceptseg.models.eyes import COMPARED, Eyes
+from conceptseg.models.locks import SharedLock
 from conceptseg.models.matching import Evidence, SeenReferences, Sight, cover_cells
 from conceptseg.models.prior import ReferencePrior
+from conceptseg.models.processing import as_plain_text, knows_capitals, tokenize
+from conceptseg.words import tidy_words, usable_words
 
-__all__ = ["Glance", "ImageFeatures", "Instances", "PromptSegmenter", "PromptTokens", "SegmentationLogits", "upsample_logits"]
+__all__ = [
+    "Glance",
+    "ImageFeatures",
+    "Instances",
+    "PromptSegmenter",
+    "PromptTokens",
+    "SegmentationLogits",
+    "upsample_logits",
+]
 
 _PIXEL_MEAN = 0.5
 _PIXEL_STD = 0.5
@@ -130,7 +142,8 @@ class Instances:
 class PromptSegmenter(nn.Module):
     """SAM 3 as a function of prompt tokens.
 
-    Its weights should be float32: bfloat16 ones degrade it. `autocast` names a dtype to compute in instead.
+    Its weights should be float32: bfloat16 ones degrade it. `autocast` names a dtype to compute in instead. Any number
+    of threads may call it: they take turns.
     """
 
     def __init__(
@@ -147,6 +160,7 @@ class PromptSegmenter(nn.Module):
         self.tokenizer = tokenizer
         self.prior = prior
         self.autocast = autocast
+        self.lock = SharedLock()
 
     @property
     def image_px(self) -> int:
@@ -180,7 +194,7 @@ class PromptSegmenter(nn.Module):
     def glance(self, pixel_values: Float[Tensor, "batch 3 side side"]) -> Glance:
         """What the vision backbone sees; `features_of` makes SAM 3's features of it, with or without evidence."""
         backbone: Any = self.sam.vision_encoder.backbone
-        with self._precision():
+        with self.lock, self._precision():
             if isinstance(backbone, Eyes):
                 maps = backbone.look(pixel_values)
                 return Glance(backbone.mix(maps), Sight.of([maps[stride] for stride in COMPARED]))
@@ -199,7 +213,7 @@ class PromptSegmenter(nn.Module):
             InputError: there is evidence, but not one entry an image, or no prior.
         """
         tokens = glance.tokens
-        with self._precision():
+        with self.lock, self._precision():
             if any(entry is not None for entry in evidence):
                 tokens = tokens + self._said_by(evidence, len(glance)).to(tokens.dtype)
             levels, places = self.sam.vision_encoder.neck(self._as_grid(tokens))
@@ -258,20 +272,30 @@ class PromptSegmenter(nn.Module):
 
     def cuts(self, text: str) -> bool:
         """Whether a text is longer than `max_text_tokens`, so that `embed_text` drops its end."""
-        return len(self.tokenizer(text, verbose=False).input_ids) > self.max_text_tokens
+        with self.lock:
+            encoded = tokenize(self.tokenizer, [self._as_read(text)], verbose=False)
+        return len(encoded.input_ids[0]) > self.max_text_tokens
 
     def embed_text(self, texts: Sequence[str]) -> PromptTokens:
         """E_text of Eq. 4. Texts beyond `max_text_tokens` lose their end: the text encoder has no positions for it.
 
+        Blanks are put in order; capitals are lowered where the text encoder was trained on none; control tokens that a
+        text spells are letters.
+
         Raises:
-            InputError: no text was given, or one is blank.
+            InputError: no text was given, or one says nothing or cannot be read.
         """
-        if not texts or any(not text.strip() for text in texts):
+        if not texts or any(usable_words(text) is None for text in texts):
             raise InputError(f"SAM 3 needs a non-empty text for every image, got {list(texts)!r}.")
-        tokens = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
-        ).to(self.sam.device)
-        with self._precision():
+        with self.lock, self._precision():
+            tokens = tokenize(
+                self.tokenizer,
+                [self._as_read(text) for text in texts],
+                padding=True,
+                truncation=True,
+                max_length=self.max_text_tokens,
+                return_tensors="pt",
+            ).to(self.sam.device)
             features = self.sam.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
         return PromptTokens(features.pooler_output, tokens.attention_mask.bool())
 
@@ -291,7 +315,7 @@ class PromptSegmenter(nn.Module):
         known = torch.tensor([box is not None for box in boxes_xyxy], device=device)
         corners = torch.tensor([box or (0.0, 0.0, 1.0, 1.0) for box in boxes_xyxy], device=device)
         low, high = corners[:, :2], corners[:, 2:]
-        with self._precision():
+        with self.lock, self._precision():
             encoded = self.sam.geometry_encoder(
                 box_embeddings=torch.cat([(low + high) / 2, high - low], dim=-1)[:, None],
                 box_mask=torch.ones(len(boxes_xyxy), 1, dtype=torch.bool, device=device),
@@ -341,12 +365,20 @@ class PromptSegmenter(nn.Module):
             raise InputError(
                 f"Expected one prompt per image, got {len(prompt.embeds)} prompts, {len(features)} images."
             )
-        with self._precision():
+        with self.lock, self._precision():
             return self.sam(
                 vision_embeds=features.vision,
                 text_embeds=BaseModelOutputWithPooling(pooler_output=prompt.embeds),
                 attention_mask=prompt.mask.long(),
             )
+
+    @cached_property
+    def _knows_capitals(self) -> bool:
+        return knows_capitals(self.tokenizer)
+
+    def _as_read(self, text: str) -> str:
+        words = tidy_words(text)
+        return as_plain_text(words if self._knows_capitals else words.lower())
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.sam.device.type, self.autocast) if self.autocast else nullcontext()

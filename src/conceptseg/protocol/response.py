@@ -6,6 +6,8 @@
 that inference uses), what was wrong is in `problems`, and `is_strict` says whether the text satisfies the grammar to
 the letter (R_format of Eq. 7). It runs in linear time: a fixed number of substring searches, numbers read from a
 bounded piece of text, nothing evaluated.
+
+Rule and answer are words for people and for SAM 3: no tag of the grammar, whole, mangled or cut off, is ever in them.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate, islice
 
 from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY, box_area, order_box, round_box
+from conceptseg.words import usable_words
 
 __all__ = ["ANSWER_WORDS", "Problem", "Response", "format_box", "format_response", "parse_response"]
 
@@ -44,6 +48,7 @@ class Problem(str, Enum):
     BOX_UNREADABLE = "a box does not hold four finite numbers"
     BOX_SWAPPED = "a box's corners are swapped"
     BOX_EMPTY = "a box has no area"
+    MARKUP = "the rule or the answer holds a tag, or what is left of one"
     LONG_ANSWER = f"the answer has more than {ANSWER_WORDS} words"
 
 
@@ -59,6 +64,21 @@ _MISSING = dict(
 _OPEN = {part: f"<{part}>".encode() for part in _PARTS}
 _CLOSE = {part: f"</{part}>".encode() for part in _PARTS}
 _TAGS = (*_OPEN.values(), *_CLOSE.values())
+
+_WORDS_OF = ("rule", "answer")
+_SIGNS_OF_TAGS = ("<", "\uff1c", "&lt;", "/")
+_SEEN_CHARACTERS, _SEEN_TAGS = 8192, 64  # what lies beyond in a part with tags inside is no words worth looking for
+_FOREIGN_TAG = re.compile(r"</?[A-Za-z][^<>]{0,80}>")
+_LT, _GT, _GAP = "(?:[<\uff1c]|&lt;)", "(?:[>\uff1e]|&gt;)", "\\s{0,3}"
+_NAME = "|".join(_PARTS)
+_BEGUN = "|".join(sorted({begun for part in _PARTS for begun in accumulate(part)}, reverse=True))
+_MARKUP = re.compile(
+    # a tag, perhaps with blanks, attributes or its end missing; one that lacks its beginning; one that is cut off
+    f"{_LT}{_GAP}(?P<slash>/?){_GAP}(?P<name>{_NAME})(?![a-z])(?:\\s[^<>]{{0,80}}{_GT}|[\\s/]{{0,3}}{_GT}?)"
+    f"|/{_GAP}(?:{_NAME}){_GAP}{_GT}"
+    f"|{_LT}/?(?:{_BEGUN})?{_GAP}(?={_LT}|\\Z)",
+    re.IGNORECASE,
+)
 
 _BOX_CHARACTERS = 256
 _LARGEST_COORDINATE = 1e6
@@ -95,13 +115,22 @@ class Response:
         """
         return _HARMLESS.issuperset(self.problems)
 
+    @property
+    def words(self) -> str | None:
+        """The answer as SAM 3 is given it, without tags of any other language and with its blanks put in order.
+
+        None where it says nothing that could be read.
+        """
+        return usable_words(self.answer and _FOREIGN_TAG.sub(" ", self.answer))
+
 
 def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = True) -> Response:
     """Read any text as a response.
 
     Leniently read are: tags in any case, missing closing tags (a part ends where the next begins), a missing opening
     `<think>`, parts out of order or repeated (the first that follows the part before it counts), boxes in any notation
-    with four numbers, swapped corners (put in order). A part that cannot be made out is None.
+    with four numbers, swapped corners (put in order). Where tags stand inside a rule or an answer, it is its first
+    words that belong to no other part. A part that cannot be made out is None.
 
     Args:
         text: What the model wrote.
@@ -118,6 +147,9 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
         problems.add(Problem.TAG_CASE)
     contents = {part: raw[start:end].decode("utf-8", "surrogatepass").strip() for part, (start, end) in found.items()}
     problems |= {Problem.EMPTY_PART for content in contents.values() if not content}
+    for part in (part for part in _WORDS_OF if _has_markup(contents.get(part, ""))):
+        problems.add(Problem.MARKUP)
+        contents[part] = _own_words(part, contents[part][:_SEEN_CHARACTERS])
     boxes = {part: _read_box(contents[part], problems) for part in ("check", "bbox") if contents.get(part)}
     answer = contents.get("answer") or None
     if answer and len(answer.split(None, ANSWER_WORDS)) > ANSWER_WORDS:
@@ -192,6 +224,25 @@ def _locate_parts(lowered: bytes, counts: Mapping[bytes, int]) -> dict[str, tupl
         if part in spans:
             cursor = max(cursor, spans[part][1])
     return spans
+
+
+def _has_markup(content: str) -> bool:
+    if not any(sign in content for sign in _SIGNS_OF_TAGS):
+        return False
+    return len(content) > _SEEN_CHARACTERS or _MARKUP.search(content) is not None
+
+
+def _own_words(part: str, content: str) -> str:
+    """The first words of a part's content that stand neither in a tag nor between those of another part."""
+    start, is_own = 0, True
+    for tag in islice(_MARKUP.finditer(content), _SEEN_TAGS):
+        words = content[start : tag.start()].strip()
+        if is_own and words:
+            return words
+        opens = tag["name"] is not None and not tag["slash"]
+        start, is_own = tag.end(), not opens or tag["name"].lower() == part
+    rest = content[start:].strip()
+    return rest if is_own and not _has_markup(rest) else ""
 
 
 def _end_of_part(lowered: bytes, part: str, start: int) -> int:

@@ -49,7 +49,7 @@ class Episode:
 
     def answer_of(self, response: Response) -> str:
         """What SAM 3 is told in words: the response's answer, or the concept's own words without one."""
-        return response.answer or self.sample.concept
+        return response.words or self.sample.concept
 
 
 class EpisodeBuilder:

@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import TrainingError
+from conceptseg.models.processing import tokenize
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.training.episodes import Episode
 
@@ -86,7 +87,7 @@ def episode_dataset(
 def prompt_length(reasoner: Reasoner, episode: Episode) -> int:
     """How many tokens an episode's prompt has, images included."""
     processor = reasoner.processor
-    words = len(processor.tokenizer(reasoner.render(episode.prompt)).input_ids)
+    words = len(tokenize(processor.tokenizer, [reasoner.render(episode.prompt)]).input_ids[0])
     side = processor.frame_multiple_px
     # A picture's placeholder is one of the words, and stands for one token per patch × merge square.
     return words + sum((image.width // side) * (image.height // side) - 1 for image in episode.prompt.images)

@@ -6,7 +6,6 @@ when the image's pictures are on disk, so a process may be killed at any moment 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -18,14 +17,13 @@ from filelock import FileLock
 
 from conceptseg.errors import InputError
 from conceptseg.files import lock_for_writing, replacing
+from conceptseg.naming import distinct_stem, name_key, stem_of
 
 __all__ = ["LOCK_FILE", "REQUEST_FILE", "RESULTS_FILE", "Ledger"]
 
 REQUEST_FILE = "request.json"
 RESULTS_FILE = "results.jsonl"
 LOCK_FILE = ".lock"
-
-_LONGEST_STEM_BYTES = 200  # file systems take names of 255 bytes, suffixes included
 
 
 class Ledger:
@@ -115,15 +113,15 @@ class Ledger:
 
     def _stems_for(self, images: Iterable[Path]) -> dict[Path, str]:
         known = {} if self._overwrite else self._records
-        owner = {record["stem"].casefold(): source for source, record in known.items()}
+        owner = {name_key(record["stem"]): source for source, record in known.items()}
         stems = {}
         for image in images:
-            stem = known[str(image)]["stem"] if str(image) in known else image.stem
-            is_long = len(os.fsencode(stem)) > _LONGEST_STEM_BYTES
-            if is_long or owner.setdefault(stem.casefold(), str(image)) != str(image):
-                stem = _stem_with_digest(image)
-                owner[stem.casefold()] = str(image)
-            stems[image] = stem
+            stem = known[str(image)]["stem"] if str(image) in known else stem_of(image)
+
+            def is_free(stem: str, source: str = str(image)) -> bool:
+                return owner.setdefault(name_key(stem), source) == source
+
+            stems[image] = distinct_stem(stem, os.fsencode(image), is_free)
         return stems
 
     def _forget(self, sources: Iterable[str]) -> None:
@@ -131,12 +129,6 @@ class Ledger:
             if record := self._records.pop(source, None):
                 for path in _pictures(self.folder, record):
                     path.unlink(missing_ok=True)
-
-
-def _stem_with_digest(image: Path) -> str:
-    """As much of the stem as leaves room for a digest of the path and the suffixes, and that digest."""
-    begin = os.fsencode(image.stem)[: _LONGEST_STEM_BYTES - 9].decode(errors="ignore")
-    return f"{begin}-{hashlib.sha256(os.fsencode(image)).hexdigest()[:8]}"
 
 
 def _pictures(folder: Path, record: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     from conceptseg.errors import InputError
     from conceptseg.interfaces.cli.inputs import find_images, parse_reference
     from conceptseg.interfaces.cli.ledger import Ledger
+    from conceptseg.words import check_words
 
-    if not args.concept.strip():
-        raise InputError("--concept is blank: say in words what to segment.")
+    args.concept = check_words(args.concept, "--concept")
     if args.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
     references = [parse_reference(text) for text in args.ref]

@@ -95,7 +95,7 @@ def _regions(
     for text, episode in zip(spoken.texts, episodes, strict=True):
         response = parse_response(text)
         box = response.box or (0.0, 0.0, 1.0, 1.0)
-        texts.append(f"{format_box(box)} {response.answer or episode.sample.concept}")
+        texts.append(f"{format_box(box)} {response.words or episode.sample.concept}")
     return model.segmenter.embed_text(texts).embeds
 
 

@@ -119,8 +119,7 @@ class EpisodeLearner(nn.Module):
     def _text_loss(
         self, states: Tensor, input_ids: Int[Tensor, "batch tokens"], responses: Sequence[str]
     ) -> tuple[Tensor, dict[str, float]]:
-        tokenizer = self._reasoner[0].processor.tokenizer
-        lengths = [len(ids) + 1 for ids in tokenizer(list(responses)).input_ids]
+        lengths = [count + 1 for count in self._reasoner[0].count_tokens(responses)]
         width = input_ids.shape[1]
         position = torch.arange(width, device=input_ids.device)
         starts = torch.tensor([width - length for length in lengths], device=input_ids.device)

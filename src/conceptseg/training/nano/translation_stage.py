@@ -110,5 +110,5 @@ class TranslationLearner(nn.Module):
     @torch.no_grad()
     def _own(self, episodes: Sequence[Episode]) -> tuple[Generation, list[str]]:
         generation = self._model[0].reason([episode.prompt for episode in episodes])
-        answers = [parse_response(text).answer for text in generation.texts]
+        answers = [parse_response(text).words for text in generation.texts]
         return generation, [answer or e.sample.concept for answer, e in zip(answers, episodes, strict=True)]

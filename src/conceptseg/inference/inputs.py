@@ -1,0 +1,182 @@
+"""What callers hand over as images, made ready for a batch: the obvious reading, or one clear error."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from conceptseg.data.samples import ImageSource
+from conceptseg.errors import ImageError, InputError
+from conceptseg.images import LazyImage, describe_source, load_image
+from conceptseg.inference.results import SegmentationResult
+from conceptseg.inference.router import route_threshold
+from conceptseg.protocol import Mosaic
+from conceptseg.words import check_words
+
+__all__ = [
+    "OPENED_FILES",
+    "InTurn",
+    "Query",
+    "as_images",
+    "check_batch_size",
+    "chunks",
+    "is_picture",
+    "load_query",
+    "try_query",
+]
+
+T = TypeVar("T")
+
+OPENED_FILES = threading.Lock()
+"""Held while a caller's PIL image is read: one that is still to be decoded must not be by two threads at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One image with its question, ready for a batch; queries of a batch may differ in everything.
+
+    Raises:
+        InputError: the concept is no text, says nothing, or cannot be read.
+        ImageError: the image is none.
+    """
+
+    image: Image.Image
+    """RGB, upright; anything else that `load_image` reads is made so."""
+    concept: str
+    """Blanks are put in order (`conceptseg.words`)."""
+    mosaic: Mosaic | None = None
+    source: str = ""
+    origin: Path | None = None
+    """The image's file, absolute; None where it came from memory."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "concept", check_words(self.concept))
+        if not (isinstance(self.image, Image.Image) and self.image.mode == "RGB"):
+            object.__setattr__(self, "image", _load_source(self.image))
+
+
+def _load_source(image: ImageSource) -> Image.Image:
+    """`load_image`, which any number of threads may call with one and the same PIL image."""
+    if not isinstance(image, Image.Image):
+        return load_image(image)
+    with OPENED_FILES:
+        return load_image(image)
+
+
+def load_query(image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query:
+    """A question about an image.
+
+    Raises:
+        ImageError: the image cannot be read.
+        InputError: the concept says nothing, or cannot be read.
+    """
+    return Query(_load_source(image), concept, mosaic, *_whence(image))
+
+
+def try_query(image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
+    """A question about an image, or the result that says why the image cannot be read."""
+    try:
+        return load_query(image, concept, mosaic)
+    except ImageError as error:
+        source, origin = _whence(image)
+        threshold = route_threshold(concept)
+        return SegmentationResult(concept, source, error=str(error), threshold=threshold, origin=origin)
+
+
+def _whence(image: ImageSource) -> tuple[str, Path | None]:
+    """A result's `source` and `origin`: the path as it is and made absolute, or what messages call the picture."""
+    if isinstance(image, (str, Path)):
+        return str(image), Path(os.path.abspath(image))
+    return describe_source(image).strip("'\""), None
+
+
+def is_picture(source: object) -> bool:
+    """Whether something is one picture rather than several: a file name, bytes, a PIL image, an array of one."""
+    if isinstance(source, np.ndarray):
+        return source.dtype.kind not in "OUS" and source.ndim <= 3
+    return isinstance(source, (str, Path, bytes, bytearray, Image.Image, LazyImage))
+
+
+def as_images(images: object) -> Iterable[ImageSource]:
+    """Several images, as they came.
+
+    Raises:
+        InputError: it is one image, a folder's name, or nothing that could be gone through.
+    """
+    if isinstance(images, (str, Path)) and Path(images).is_dir():
+        raise InputError(
+            f"{str(images)!r} is a folder: give the pictures in it, e.g. sorted(Path({str(images)!r}).glob('*.jpg'))."
+        )
+    if is_picture(images):
+        name = describe_source(images)  # type: ignore[arg-type]
+        raise InputError(
+            f"Expected several images (a list, a generator), got one: {name}. Put it into a list: [image]."
+        )
+    if not isinstance(images, Iterable) or isinstance(images, Mapping):
+        raise InputError(f"Expected several images (a list, a generator), got {type(images).__name__}.")
+    return images
+
+
+def check_batch_size(value: object) -> int:
+    """A number of images at a time.
+
+    Raises:
+        InputError: it is no whole number, or less than one.
+    """
+    try:
+        size = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise InputError(f"batch_size must be at least 1, got {value!r}: how many images are worked on at a time.")
+    return size
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one perhaps shorter; what came before the items failed is given before that."""
+    pending = iter(items)
+    failure: Exception | None = None
+    while failure is None:
+        chunk: list[T] = []
+        try:
+            while len(chunk) < size:
+                chunk.append(next(pending))
+        except StopIteration:
+            if chunk:
+                yield chunk
+            return
+        except Exception as error:  # of the caller's making: it is raised, but costs nobody what was given before
+            failure = error
+        if chunk:
+            yield chunk
+    raise failure
+
+
+class InTurn(Generic[T]):
+    """An iterator that several threads may draw from: each item goes to one of them."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self._lock = threading.RLock()
+
+    def __iter__(self) -> InTurn[T]:
+        return self
+
+    def __next__(self) -> T:
+        with self._lock:
+            return next(self._items)
+
+    def close(self) -> None:
+        """End it before its end; what it holds is let go."""
+        with self._lock:
+            close = getattr(self._items, "close", None)
+            if close is not None:
+                close()

@@ -1,0 +1,128 @@
+"""What callers hand over as references, and the mosaic made of it, which is remembered as long as nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from conceptseg.data.fingerprints import fingerprint_source
+from conceptseg.data.loading import LoadedReference, load_reference
+from conceptseg.data.samples import ConceptSample, ImageSource, Reference
+from conceptseg.errors import InputError, SampleError
+from conceptseg.images import LazyImage
+from conceptseg.inference.inputs import OPENED_FILES, is_picture
+from conceptseg.models.locks import SharedLock
+from conceptseg.protocol import Mosaic, build_mosaic
+
+__all__ = ["MosaicMaker", "References", "as_references"]
+
+_One: TypeAlias = Reference | ImageSource | tuple[object, ...]
+References: TypeAlias = Reference | ImageSource | Iterable[_One]
+"""References, or one; a picture alone is an unmarked one, (picture, mask) or (picture, box) a marked one."""
+
+_Key: TypeAlias = tuple[tuple[object, ...], ...]
+_MARKS = [field.name for field in fields(Reference) if field.name not in ("image", "mask")]
+
+
+def as_references(references: object) -> tuple[Reference, ...]:
+    """References in order, from whatever callers give for them.
+
+    Understood are `Reference`s, pictures (unmarked), and pairs of a picture with a mask or a box, in a list or any
+    other iterable; one alone counts as a list of one.
+
+    Raises:
+        InputError: something else is among them, or they are in no order.
+        SampleError: a box is none.
+    """
+    if references is None:
+        return ()
+    if isinstance(references, Reference) or is_picture(references):
+        references = [references]
+    if isinstance(references, (Set, Mapping)):
+        raise InputError("References come in an order, the first is withheld: give a list, not a set or a mapping.")
+    if not isinstance(references, Iterable):
+        raise InputError(f"Expected references as a list of Reference, got {type(references).__name__}.")
+    return tuple(_as_reference(number, given) for number, given in enumerate(references, start=1))
+
+
+def _as_reference(number: int, given: object) -> Reference:
+    if isinstance(given, Reference):
+        return given
+    if isinstance(given, (str, Path, bytes, Image.Image, np.ndarray, LazyImage)):
+        return Reference(given)
+    if isinstance(given, (tuple, list)) and len(given) == 2 and not isinstance(given[0], (int, float)):
+        image, mark = given
+        try:
+            return Reference(image, box=mark) if _is_box(mark) else Reference(image, mask=mark)
+        except SampleError as error:
+            raise SampleError(f"Reference {number}: {error}") from error
+    hint = " (a sample's own are its .references)" if isinstance(given, ConceptSample) else ""
+    raise InputError(
+        f"Reference {number} is a {type(given).__name__}{hint}: expected Reference(image, mask=…) or "
+        "Reference(image, box=(x1, y1, x2, y2)), a picture, or a pair of a picture and its mask or box."
+    )
+
+
+def _is_box(mark: object) -> bool:
+    return isinstance(mark, (tuple, list)) or (isinstance(mark, np.ndarray) and mark.ndim == 1)
+
+
+class MosaicMaker:
+    """Makes mosaics, and gives the last one again for references that hold what they held.
+
+    Args:
+        canvas_px: side of the canvas.
+    """
+
+    def __init__(self, canvas_px: int) -> None:
+        self._canvas_px = canvas_px
+        self._last: tuple[_Key, Mosaic] | None = None
+        self._lock = SharedLock()
+
+    def __call__(self, references: Sequence[Reference]) -> Mosaic | None:
+        """References as the model will see them, or None without any.
+
+        Raises:
+            ImageError: a picture or mask cannot be read.
+            SampleError: a box lies outside its picture, or is in fractions of it.
+        """
+        if not references:
+            return None
+        with self._lock, OPENED_FILES:
+            key = _key_of(references)
+            if self._last is None or key is None or self._last[0] != key:
+                mosaic = self._make(references)
+                self._last = None if key is None else (key, mosaic)
+                return mosaic
+            return self._last[1]
+
+    def _make(self, references: Sequence[Reference]) -> Mosaic:
+        loaded = [load_reference(reference) for reference in references]
+        mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=self._canvas_px)
+        return replace(mosaic, notes=tuple(_notes(references, loaded)))
+
+
+def _key_of(references: Sequence[Reference]) -> _Key | None:
+    """What the references hold now; None where that cannot be told, so that nothing is remembered."""
+    key: list[tuple[object, ...]] = []
+    for reference in references:
+        image = fingerprint_source(reference.image)
+        mask = None if reference.mask is None else fingerprint_source(reference.mask)
+        if image is None or (mask is None and reference.mask is not None):
+            return None
+        key.append((image, mask, *(getattr(reference, name) for name in _MARKS)))
+    return tuple(key)
+
+
+def _notes(references: Sequence[Reference], loaded: Sequence[LoadedReference]) -> Iterable[str]:
+    for number, (given, found) in enumerate(zip(references, loaded, strict=True), start=1):
+        if found.mask is not None and found.box is None:
+            yield f"Reference {number} counts as unmarked: its mask is empty."
+        if given.box is not None and found.box != given.box:
+            width, height = found.image.size
+            yield f"Reference {number}: its box {given.box} reaches beyond its picture ({width}×{height}) and was cut."
