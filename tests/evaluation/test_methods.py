@@ -29,7 +29,7 @@ def picture(width: int = 40, height: int = 30) -> Image.Image:
 
 def queries(nano) -> list[Query]:
     references = [Reference(picture(20, 20), box=(2.0, 2.0, 9.0, 9.0)) for _ in range(2)]
-    return [Query(picture(), "cat", nano.build_mosaic(references), "a"), Query(picture(16, 50), "dog", None, "b")]
+    return [Query(picture(), "cat", nano.prepare(references), "a"), Query(picture(16, 50), "dog", None, "b")]
 
 
 @pytest.fixture

@@ -97,8 +97,8 @@ def test_where_the_shortcut_is_enough_the_mllm_is_not_even_read(nano):
 
 def test_long_concepts_never_ask_sam_but_share_its_features(nano, presence, replies, monkeypatch):
     encoded = []
-    encode = nano.model.segmenter.encode
-    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    glance = nano.model.segmenter.glance
+    monkeypatch.setattr(nano.model.segmenter, "glance", lambda pixels: encoded.append(len(pixels)) or glance(pixels))
     replies.append(reply())
     result = nano(picture(), "the very small black cat")
     assert result.presence is None and result.threshold == 1.0
@@ -108,8 +108,8 @@ def test_long_concepts_never_ask_sam_but_share_its_features(nano, presence, repl
 
 def test_features_are_computed_once_for_both_routes(nano, presence, replies, monkeypatch):
     encoded = []
-    encode = nano.model.segmenter.encode
-    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    glance = nano.model.segmenter.glance
+    monkeypatch.setattr(nano.model.segmenter, "glance", lambda pixels: encoded.append(len(pixels)) or glance(pixels))
     presence["score"] = 0.05
     replies.append(reply())
     result = nano(picture(), "cat")
@@ -119,8 +119,8 @@ def test_features_are_computed_once_for_both_routes(nano, presence, replies, mon
 
 def test_questions_about_one_picture_share_its_encoding(nano, presence, monkeypatch):
     encoded = []
-    encode = nano.model.segmenter.encode
-    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    glance = nano.model.segmenter.glance
+    monkeypatch.setattr(nano.model.segmenter, "glance", lambda pixels: encoded.append(len(pixels)) or glance(pixels))
     one, other = picture(), picture(shade=20)
     results = nano.segment_batch([Query(image, "cat") for image in (one, other, one)], route="direct")
     assert encoded == [2] and [result.image is one for result in results] == [True, False, True]
@@ -228,8 +228,8 @@ def in_two_passes(segmenter: ConceptSegmenter, concept: str, route: str) -> list
 @pytest.mark.parametrize(("concept", "route"), [("cat", "reason"), ("the very small black cat", "auto")])
 def test_a_pass_that_could_answer_nothing_is_left_out(nano, presence, replies, releases, monkeypatch, concept, route):
     encoded = []
-    encode = nano.model.segmenter.encode
-    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    glance = nano.model.segmenter.glance
+    monkeypatch.setattr(nano.model.segmenter, "glance", lambda pixels: encoded.append(len(pixels)) or glance(pixels))
     replies.append(reply())
     results = in_two_passes(nano, concept, route)
     assert sum(encoded) == 2 and [index for index, _ in results] == [0, 1, 2] and len(releases) == 1
@@ -313,7 +313,7 @@ def test_wrong_requests_are_refused(nano, tmp_path):
 def episodes(nano) -> list[Query]:
     world = ConceptWorld(["saliency", "common_consistency"], split="seen_test", seed=5)
     samples = [world[number] for number in range(7)]
-    queries = [Query(load_sample(s).image, s.concept, nano.build_mosaic(s.references)) for s in samples]
+    queries = [Query(load_sample(s).image, s.concept, nano.prepare(s.references)) for s in samples]
     return [*queries, Query(picture(90, 50), "surface defect", None)]
 
 

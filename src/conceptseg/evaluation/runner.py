@@ -207,10 +207,10 @@ class _Work:
         try:
             loaded = load_sample(replace(sample, references=()))
             loaded = replace(loaded, image=shared.setdefault(picture, loaded.image))
-            mosaic = self._method.segmenter.build_mosaic(sample.references)
+            references = self._method.segmenter.prepare(sample.references)
         except (ImageError, SampleError, InputError) as error:
             return _Question(sample, loaded, None, str(error))
-        return _Question(sample, loaded, Query(loaded.image, sample.concept, mosaic, sample.id))
+        return _Question(sample, loaded, Query(loaded.image, sample.concept, references, sample.id))
 
     def _answer(self, questions: Sequence[_Question]) -> list[SegmentationResult]:
         """One result a question, in order; where there is no mask it says why."""

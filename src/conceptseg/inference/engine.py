@@ -18,6 +18,7 @@ from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY, box_area, box_iou, clip_box, scale_box
 from conceptseg.inference.inputs import (
     InTurn,
+    PreparedReferences,
     Query,
     as_images,
     check_batch_size,
@@ -25,7 +26,8 @@ from conceptseg.inference.inputs import (
     load_query,
     try_query,
 )
-from conceptseg.inference.references import MosaicMaker, References, as_references
+from conceptseg.inference.looking import Look, Looks
+from conceptseg.inference.references import ReferencePreparer, References, as_references
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut, route_threshold, takes_shortcut
 from conceptseg.inference.timing import Clock
@@ -57,8 +59,8 @@ class ConceptSegmenter:
 
     def __init__(self, model: ConceptSegModel) -> None:
         self.model = model.eval()
-        self._mosaic_of = MosaicMaker(model.config.protocol.frame_px)
-        self._last_picture: tuple[Image.Image, str, ImageFeatures] | None = None
+        self._prepare = ReferencePreparer(model)
+        self._last_picture: tuple[Image.Image, str, Look] | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Path = "nano", *, device: str = "auto", **options: Any) -> ConceptSegmenter:
@@ -96,8 +98,8 @@ class ConceptSegmenter:
                 image or is in fractions of it, or the route is unknown.
         """
         choice, words = RouteChoice.of(route), check_words(concept)
-        mosaic = self.build_mosaic(references)
-        return self.segment_batch([load_query(image, words, mosaic)], route=choice)[0]
+        prepared = self.prepare(references)
+        return self.segment_batch([load_query(image, words, prepared)], route=choice)[0]
 
     def stream(
         self,
@@ -119,8 +121,8 @@ class ConceptSegmenter:
         """
         choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
         sources = as_images(images)
-        mosaic = self.build_mosaic(references)
-        loaded = chunks((try_query(image, words, mosaic) for image in sources), size)
+        prepared = self.prepare(references)
+        loaded = chunks((try_query(image, words, prepared) for image in sources), size)
         return InTurn(result for chunk in loaded for result in self._segment_loaded(chunk, choice))
 
     def stream_in_two_passes(
@@ -141,38 +143,48 @@ class ConceptSegmenter:
         choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
         if not isinstance(as_images(images), Sequence):
             raise InputError(f"Two passes read their images twice: give a list, not a {type(images).__name__}.")
-        return InTurn(self._in_two_passes(images, words, self.build_mosaic(references), size, choice))
+        return InTurn(self._in_two_passes(images, words, self.prepare(references), size, choice))
 
     def _in_two_passes(
-        self, images: Sequence[ImageSource], concept: str, mosaic: Mosaic | None, size: int, choice: RouteChoice
+        self,
+        images: Sequence[ImageSource],
+        concept: str,
+        references: PreparedReferences | None,
+        size: int,
+        choice: RouteChoice,
     ) -> Iterator[tuple[int, SegmentationResult]]:
         presence: dict[int, float | None] = {}
         if not may_take_shortcut(concept, choice):
             presence = dict.fromkeys(range(len(images)))
         try:
             for chunk in chunks([i for i in range(len(images)) if i not in presence], size):
-                screened = self._screen_images([images[i] for i in chunk], concept, choice)
+                screened = self._screen_images([try_query(images[i], concept, references) for i in chunk], choice)
                 for index, result in zip(chunk, screened, strict=True):
                     if result.route or result.error:
                         yield index, result
                     else:
                         presence[index] = result.presence
             for chunk in chunks(list(presence), size):
-                loaded = [try_query(images[i], concept, mosaic) for i in chunk]
+                loaded = [try_query(images[i], concept, references) for i in chunk]
                 for index, result in zip(chunk, self._segment_loaded(loaded, RouteChoice.REASON), strict=True):
                     yield index, replace(result, presence=presence[index])
         finally:
             self.model.reasoner.release()
 
     def build_mosaic(self, references: References) -> Mosaic | None:
-        """References as the model will see them, or None without any; the last set is remembered while it stays.
+        """References as the MLLM will see them, or None without any; errors as for `prepare`."""
+        prepared = self.prepare(references)
+        return prepared and prepared.mosaic
+
+    def prepare(self, references: References) -> PreparedReferences | None:
+        """References ready for any number of images, or None without any; the last set is remembered while it stays.
 
         Raises:
             InputError: they are no references.
             ImageError: a picture or mask cannot be read.
             SampleError: a box lies outside its picture, or is in fractions of it.
         """
-        return self._mosaic_of(as_references(references))
+        return self._prepare(as_references(references))
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image]) -> ImageFeatures:
@@ -187,26 +199,30 @@ class ConceptSegmenter:
         Raises:
             InputError: there is none.
         """
+        look, places = self._look_at(images)
+        return look.features if len(places) == len(look.glance) else look.features.select(places)
+
+    def _look_at(self, images: Sequence[Image.Image]) -> tuple[Look, list[int]]:
+        """The distinct pictures, and for each picture which of them it is."""
         distinct = list({id(image): image for image in images}.values())
         if not distinct:
             raise InputError("Expected at least one image to encode, got none.")
-        features = self._encode_one(distinct[0]) if len(distinct) == 1 else self._encode_several(distinct)
-        if len(distinct) == len(images):
-            return features
         places = {id(image): place for place, image in enumerate(distinct)}
-        return features.select([places[id(image)] for image in images])
+        look = self._look_at_one(distinct[0]) if len(distinct) == 1 else self._look_at_several(distinct)
+        return look, [places[id(image)] for image in images]
 
-    def _encode_one(self, image: Image.Image) -> ImageFeatures:
+    def _look_at_one(self, image: Image.Image) -> Look:
         last, content = self._last_picture, fingerprint_picture(image)  # read once: another thread may replace it
         if last is not None and last[0] is image and last[1] == content:
             return last[2]
-        features = self._encode_several([image])
-        self._last_picture = (image, content, features)
-        return features
+        look = self._look_at_several([image])
+        self._last_picture = (image, content, look)
+        return look
 
-    def _encode_several(self, images: Sequence[Image.Image]) -> ImageFeatures:
+    def _look_at_several(self, images: Sequence[Image.Image]) -> Look:
         self._last_picture = None  # its memory may be needed
-        return self.model.segmenter.encode(self.model.segmenter.preprocess(images))
+        segmenter = self.model.segmenter
+        return Look(segmenter, segmenter.glance(segmenter.preprocess(images)))
 
     @torch.no_grad()
     def segment_batch(
@@ -217,12 +233,13 @@ class ConceptSegmenter:
         everyone = list(range(len(queries)))
         clock = Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
-            features = self._encode(queries, clock)
-            screening = self._screen(queries, features, choice, clock)
+            looks = self._encode(queries, clock)
+            screening = self._screen(queries, looks, choice, clock)
             direct = [i for i in everyone if screening.accepts(i, queries[i].concept, choice)]
             reasoned = [i for i in everyone if i not in direct]
+            screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
             results = {i: self._direct_result(queries[i], screening, i) for i in direct}
-            for index, answered in zip(reasoned, self._reason(queries, features, reasoned, clock), strict=True):
+            for index, answered in zip(reasoned, self._reason(queries, looks, reasoned, clock), strict=True):
                 results[index] = replace(answered, presence=screening.presence.get(index))
         return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
 
@@ -235,46 +252,69 @@ class ConceptSegmenter:
 
     @torch.no_grad()
     def _screen_images(
-        self, images: Sequence[ImageSource], concept: str, choice: RouteChoice
+        self, loaded: Sequence[Query | SegmentationResult], choice: RouteChoice
     ) -> list[SegmentationResult]:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
-        loaded = [try_query(image, concept, None) for image in images]
         queries = [entry for entry in loaded if isinstance(entry, Query)]
         clock = Clock(self.model.device)
-        screening = self._screen(queries, self._encode(queries, clock), choice, clock)
+        looks = self._encode(queries, clock)
+        screening = self._screen(queries, looks, choice, clock)
+        direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, choice)]
+        screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
         results = iter(
             replace(self._direct_result(query, screening, i), timings=clock.seconds[i])
-            if screening.accepts(i, concept, choice)
-            else SegmentationResult(concept, query.source, presence=screening.presence.get(i), origin=query.origin)
+            if i in direct
+            else SegmentationResult(
+                query.concept, query.source, presence=screening.presence.get(i), origin=query.origin
+            )
             for i, query in enumerate(queries)
         )
         return [next(results) if isinstance(entry, Query) else entry for entry in loaded]
 
-    def _encode(self, queries: Sequence[Query], clock: Clock) -> ImageFeatures | None:
+    def _encode(self, queries: Sequence[Query], clock: Clock) -> Looks | None:
         if not queries:
             return None
-        features = self.encode([query.image for query in queries])
+        look, places = self._look_at([query.image for query in queries])
         clock.lap("encode", range(len(queries)))
-        return features
+        return Looks(look, places, [query.references and query.references.seen for query in queries])
 
     def _screen(
-        self, queries: Sequence[Query], features: ImageFeatures | None, choice: RouteChoice, clock: Clock
+        self, queries: Sequence[Query], looks: Looks | None, choice: RouteChoice, clock: Clock
     ) -> _Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""
         asked = [i for i, query in enumerate(queries) if may_take_shortcut(query.concept, choice)]
-        if not asked or features is None:
+        if not asked or looks is None:
             return _Screening({}, {})
         segmenter = self.model.segmenter
-        logits = segmenter.decode(features.select(asked), segmenter.embed_text([queries[i].concept for i in asked]))
+        logits = segmenter.decode(looks.alone(asked), segmenter.embed_text([queries[i].concept for i in asked]))
         presence = logits.presence.float().sigmoid().tolist()
         clock.lap("screen", asked)
         return _Screening(dict(zip(asked, presence, strict=True)), dict(zip(asked, logits.semantic, strict=True)))
 
+    def _redraw_beside_references(
+        self,
+        queries: Sequence[Query],
+        looks: Looks | None,
+        direct: Sequence[int],
+        screening: _Screening,
+        clock: Clock,
+    ) -> _Screening:
+        """The masks of the direct route drawn anew where references say something: whether SAM 3 alone may answer is
+        its own affair, what the prior adds to its answer is not lost."""
+        told = looks.told(direct) if looks is not None else []
+        if not told or looks is None:
+            return screening
+        segmenter = self.model.segmenter
+        words = segmenter.embed_text([queries[i].concept for i in told])
+        logits = segmenter.decode(looks.beside_references(told), words)
+        clock.lap("decode", told)
+        return replace(screening, semantic=screening.semantic | dict(zip(told, logits.semantic, strict=True)))
+
     def _reason(
-        self, queries: Sequence[Query], features: ImageFeatures | None, indices: Sequence[int], clock: Clock
+        self, queries: Sequence[Query], looks: Looks | None, indices: Sequence[int], clock: Clock
     ) -> list[SegmentationResult]:
         """Induce the rule, verify it, apply it, translate it, and draw the mask."""
-        if not indices or features is None:
+        if not indices or looks is None:
             return []
         model = self.model
         asked = [queries[i] for i in indices]
@@ -282,7 +322,7 @@ class ConceptSegmenter:
         responses = [self._read(text, query) for text, query in zip(generation.texts, asked, strict=True)]
         answers = [response.words or query.concept for response, query in zip(responses, asked, strict=True)]
         clock.lap("reason", indices)
-        logits = self._draw(features.select(indices), generation, responses, answers)
+        logits = self._draw(looks.beside_references(indices), generation, responses, answers)
         clock.lap("decode", indices)
         return [
             self._reasoned_result(query, response, answer, semantic)

@@ -13,17 +13,20 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image
 
+from conceptseg.data.loading import LoadedReference
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import ImageError, InputError
 from conceptseg.images import LazyImage, describe_source, load_image
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import route_threshold
+from conceptseg.models.matching import SeenReferences
 from conceptseg.protocol import Mosaic
 from conceptseg.words import check_words
 
 __all__ = [
     "OPENED_FILES",
     "InTurn",
+    "PreparedReferences",
     "Query",
     "as_images",
     "check_batch_size",
@@ -40,6 +43,18 @@ OPENED_FILES = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
+class PreparedReferences:
+    """References ready for any number of images."""
+
+    mosaic: Mosaic
+    """How the MLLM sees them."""
+    loaded: tuple[LoadedReference, ...]
+    """In order, in memory."""
+    seen: SeenReferences | None = None
+    """What the reference prior compares targets with, where there is a prior and something is marked."""
+
+
+@dataclass(frozen=True, eq=False)
 class Query:
     """One image with its question, ready for a batch; queries of a batch may differ in everything.
 
@@ -52,10 +67,15 @@ class Query:
     """RGB, upright; anything else that `load_image` reads is made so."""
     concept: str
     """Blanks are put in order (`conceptseg.words`)."""
-    mosaic: Mosaic | None = None
+    references: PreparedReferences | None = None
     source: str = ""
     origin: Path | None = None
     """The image's file, absolute; None where it came from memory."""
+
+    @property
+    def mosaic(self) -> Mosaic | None:
+        """The references as the MLLM sees them; None without any."""
+        return self.references and self.references.mosaic
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "concept", check_words(self.concept))
@@ -71,20 +91,20 @@ def _load_source(image: ImageSource) -> Image.Image:
         return load_image(image)
 
 
-def load_query(image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query:
+def load_query(image: ImageSource, concept: str, references: PreparedReferences | None) -> Query:
     """A question about an image.
 
     Raises:
         ImageError: the image cannot be read.
         InputError: the concept says nothing, or cannot be read.
     """
-    return Query(_load_source(image), concept, mosaic, *_whence(image))
+    return Query(_load_source(image), concept, references, *_whence(image))
 
 
-def try_query(image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
+def try_query(image: ImageSource, concept: str, references: PreparedReferences | None) -> Query | SegmentationResult:
     """A question about an image, or the result that says why the image cannot be read."""
     try:
-        return load_query(image, concept, mosaic)
+        return load_query(image, concept, references)
     except ImageError as error:
         source, origin = _whence(image)
         threshold = route_threshold(concept)

@@ -1,4 +1,4 @@
-"""What callers hand over as references, and the mosaic made of it, which is remembered as long as nothing changes."""
+"""What callers hand over as references, and what is made of it, which is remembered as long as nothing changes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image
 
 from conceptseg.data.fingerprints import fingerprint_source
@@ -15,11 +16,12 @@ from conceptseg.data.loading import LoadedReference, load_reference
 from conceptseg.data.samples import ConceptSample, ImageSource, Reference
 from conceptseg.errors import InputError, SampleError
 from conceptseg.images import LazyImage
-from conceptseg.inference.inputs import OPENED_FILES, is_picture
+from conceptseg.inference.inputs import OPENED_FILES, PreparedReferences, is_picture
+from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.locks import SharedLock
-from conceptseg.protocol import Mosaic, build_mosaic
+from conceptseg.protocol import build_mosaic
 
-__all__ = ["MosaicMaker", "References", "as_references"]
+__all__ = ["ReferencePreparer", "References", "as_references"]
 
 _One: TypeAlias = Reference | ImageSource | tuple[object, ...]
 References: TypeAlias = Reference | ImageSource | Iterable[_One]
@@ -72,19 +74,19 @@ def _is_box(mark: object) -> bool:
     return isinstance(mark, (tuple, list)) or (isinstance(mark, np.ndarray) and mark.ndim == 1)
 
 
-class MosaicMaker:
-    """Makes mosaics, and gives the last one again for references that hold what they held.
+class ReferencePreparer:
+    """Prepares references, and gives the last ones again as long as they hold what they held.
 
     Args:
-        canvas_px: side of the canvas.
+        model: whose frame and prior they are prepared for.
     """
 
-    def __init__(self, canvas_px: int) -> None:
-        self._canvas_px = canvas_px
-        self._last: tuple[_Key, Mosaic] | None = None
+    def __init__(self, model: ConceptSegModel) -> None:
+        self._model = model
+        self._last: tuple[_Key, PreparedReferences] | None = None
         self._lock = SharedLock()
 
-    def __call__(self, references: Sequence[Reference]) -> Mosaic | None:
+    def __call__(self, references: Sequence[Reference]) -> PreparedReferences | None:
         """References as the model will see them, or None without any.
 
         Raises:
@@ -96,15 +98,25 @@ class MosaicMaker:
         with self._lock, OPENED_FILES:
             key = _key_of(references)
             if self._last is None or key is None or self._last[0] != key:
-                mosaic = self._make(references)
-                self._last = None if key is None else (key, mosaic)
-                return mosaic
+                prepared = self._prepare(references)
+                self._last = None if key is None else (key, prepared)
+                return prepared
             return self._last[1]
 
-    def _make(self, references: Sequence[Reference]) -> Mosaic:
-        loaded = [load_reference(reference) for reference in references]
-        mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=self._canvas_px)
-        return replace(mosaic, notes=tuple(_notes(references, loaded)))
+    @torch.no_grad()
+    def _prepare(self, references: Sequence[Reference]) -> PreparedReferences:
+        loaded = tuple(load_reference(reference) for reference in references)
+        canvas_px = self._model.config.protocol.frame_px
+        mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=canvas_px)
+        seen = self._model.see_references(loaded)
+        notes = (*_notes(references, loaded), *(_notes_on_regions(loaded) if seen else ()))
+        return PreparedReferences(replace(mosaic, notes=notes), loaded, seen)
+
+
+def _notes_on_regions(loaded: Sequence[LoadedReference]) -> Iterable[str]:
+    boxed = [str(number) for number, one in enumerate(loaded, start=1) if one.box is not None and one.mask is None]
+    if boxed:
+        yield f"Known by their boxes alone, not by masks, which say more: references {', '.join(boxed)}."
 
 
 def _key_of(references: Sequence[Reference]) -> _Key | None:

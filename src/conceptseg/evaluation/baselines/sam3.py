@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from conceptseg.evaluation.baselines.base import Method
@@ -20,4 +20,5 @@ class Sam3(Method):
 
     def answer(self, queries: Sequence[Query], route: RouteChoice) -> list[SegmentationResult]:
         """Answer a batch; whatever the route, it is the direct one."""
-        return self.segmenter.segment_batch(queries, route=RouteChoice.DIRECT)
+        alone = [replace(query, references=None) for query in queries]
+        return self.segmenter.segment_batch(alone, route=RouteChoice.DIRECT)
