@@ -48,12 +48,12 @@ def test_every_method_answers_every_question(nano, short_answers, name):
     assert [result.mask.shape for result in results] == [(30, 40), (50, 16)]
     assert [result.source for result in results] == ["a", "b"]
     assert all(result.error is None and sum(result.timings.values()) > 0 for result in results)
-    wanted = Route.DIRECT if name == "sam3" else Route.REASONED
+    wanted = Route.DIRECT if name in ("sam3", "match") else Route.REASONED
     assert {result.route for result in results} == {wanted}
 
 
 def test_an_unknown_method_or_setting_is_refused(nano):
-    with pytest.raises(InputError, match=r"Unknown method 'magic'\. Known methods: conceptseg, sam3, mllm-box"):
+    with pytest.raises(InputError, match=r"Unknown method 'magic'\. Known methods: conceptseg, sam3, match, mllm-box"):
         get_method("magic", nano)
     known = r"Method 'seg-zero' does not take these settings: colour\. Its settings: frame_px, max_new_tokens"
     with pytest.raises(InputError, match=known):
@@ -139,7 +139,7 @@ def thirds(nano, monkeypatch):
         found.masks[0, number, :, 2 * number : 2 * number + 2] = 1.0
 
     def find_instances(features, prompt):
-        return Instances(found.masks, torch.tensor([found.scores]), torch.zeros(1, 3, 4))
+        return Instances(found.masks, torch.tensor([found.scores]).logit(), torch.tensor([99.0]), torch.zeros(1, 3, 4))
 
     monkeypatch.setattr(segmenter, "embed_text", lambda texts: found.phrases.extend(texts) or embed_text(texts))
     monkeypatch.setattr(segmenter, "find_instances", find_instances)
@@ -225,3 +225,23 @@ def test_masks_are_numbered_where_they_are():
     drawn = np.asarray(draw_numbered(Image.new("RGB", (60, 40)), [mask]))
     assert not drawn[:, 40:].any() and (drawn[12, 12] == (115, 30, 30)).all()
     assert drawn[15:25, 15:25].min(axis=-1).max() > 150  # the number: white strokes, smoothed
+
+
+def test_match_marks_what_resembles_the_mark(nano):
+    """Red in one corner of every picture, marked in the references: no word is needed."""
+
+    def corner(left, top):
+        image = np.zeros((64, 64, 3), dtype=np.uint8)
+        image[...] = (20, 60, 200)
+        mask = np.zeros((64, 64), dtype=bool)
+        mask[top : top + 32, left : left + 32] = True
+        image[mask] = (230, 30, 20)
+        return Image.fromarray(image), mask
+
+    references = [Reference(image, mask=mask) for image, mask in (corner(0, 0), corner(32, 0))]
+    target, truth = corner(0, 32)
+    query = Query(target, "whatever", nano.prepare(references))
+    (result,) = get_method("match", nano).answer([query], RouteChoice.AUTO)
+    assert (result.mask & truth).sum() / (result.mask | truth).sum() > 0.6
+    alone = get_method("match", nano).answer([Query(target, "whatever")], RouteChoice.AUTO)[0]
+    assert not alone.mask.any() and alone.notes == ("Nothing to match with: no reference is marked.",)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from conceptseg.inference.engine import ConceptSegmenter
-from conceptseg.inference.inputs import Query
+from conceptseg.inference.inputs import PreparedReferences, Query
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
 
 __all__ = [
     "ConceptSegmenter",
+    "PreparedReferences",
     "Query",
     "Route",
     "RouteChoice",

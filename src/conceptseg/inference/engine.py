@@ -278,9 +278,7 @@ class ConceptSegmenter:
         clock.lap("encode", range(len(queries)))
         return Looks(look, places, [query.references and query.references.seen for query in queries])
 
-    def _screen(
-        self, queries: Sequence[Query], looks: Looks | None, choice: RouteChoice, clock: Clock
-    ) -> _Screening:
+    def _screen(self, queries: Sequence[Query], looks: Looks | None, choice: RouteChoice, clock: Clock) -> _Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""
         asked = [i for i, query in enumerate(queries) if may_take_shortcut(query.concept, choice)]
         if not asked or looks is None:

@@ -92,7 +92,9 @@ def test_photographs_ask_with_references_and_for_strangers(tmp_path: Path) -> No
     assert any(question.references for _, question in shown)
     strangers = [question for group, question in shown if not group.marks[question.target].any()]
     assert strangers and not any(question.present for question in strangers)
-    alone = {question.text for _, question in shown if question.present and not question.references and not question.box}
+    alone = {
+        question.text for _, question in shown if question.present and not question.references and not question.box
+    }
     assert "cat" in alone and "skin lesion" not in alone  # left to the reasoner, as everything context-dependent
 
 

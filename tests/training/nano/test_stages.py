@@ -182,7 +182,9 @@ def test_sigterm_in_the_last_update_of_a_stage_starts_no_other(tmp_path: Path, m
     monkeypatch.setattr(stages, "_timed_stage", ends_while_told_to)
     assert not train_nano(recipe(), tmp_path, stages=["segmenter", "vision"], device="cpu")
     assert begun == ["segmenter"]
-    assert train_nano(recipe(), tmp_path, stages=["vision"], device="cpu")  # it was the last: all that was asked is done
+    assert train_nano(
+        recipe(), tmp_path, stages=["vision"], device="cpu"
+    )  # it was the last: all that was asked is done
 
 
 def test_a_trained_stage_records_itself_and_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,9 @@ def _some(indices: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
 
 
 def _group(
-    shown: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Bool[np.ndarray, "_ _"]]], questions: Sequence[Question], side: int
+    shown: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Bool[np.ndarray, "_ _"]]],
+    questions: Sequence[Question],
+    side: int,
 ) -> Group:
     """Pictures and answers brought to one size."""
     images, marks = zip(*(_squared(image, mask, side) for image, mask in shown), strict=True)

@@ -79,9 +79,7 @@ def _evidence_for(question: Question, group: Group, first: int, sight: Sight) ->
         return match_references(sight.select([first + question.target]), shown, covers)
 
 
-def _losses(
-    asked: Sequence[Question], logits: SegmentationLogits, found: Instances
-) -> tuple[Tensor, dict[str, float]]:
+def _losses(asked: Sequence[Question], logits: SegmentationLogits, found: Instances) -> tuple[Tensor, dict[str, float]]:
     semantic = logits.semantic.float()
     masks = torch.stack([torch.from_numpy(question.mask) for question in asked]).to(semantic.device)
     present = torch.tensor([question.present for question in asked], device=semantic.device)
