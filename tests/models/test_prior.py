@@ -72,6 +72,31 @@ def test_evidence_changes_the_image_it_is_about_and_no_other(model: ConceptSegMo
     assert not torch.allclose(told[1], plain[1])
 
 
+@torch.no_grad()
+def test_the_vote_is_added_to_the_masks_logits_of_its_image_alone(model: ConceptSegModel) -> None:
+    segmenter = model.segmenter
+    assert segmenter.prior is not None
+    glance = segmenter.glance(pixels(segmenter))
+    words = segmenter.embed_text(["square", "disc"])
+    plain = segmenter.decode(segmenter.features_of(glance), words)
+    torch.nn.init.constant_(segmenter.prior.vote.bias, 3.0)
+    told = segmenter.features_of(glance, [None, evidence(segmenter)])
+    voted = segmenter.decode(told, words)
+    torch.testing.assert_close(
+        voted.semantic - plain.semantic,
+        torch.tensor([0.0, 3.0])[:, None, None].expand_as(plain.semantic),
+        atol=1e-4,
+        rtol=0,
+    )
+    assert torch.equal(voted.presence, plain.presence)
+    torch.testing.assert_close(
+        segmenter.decode(told.select([1]), segmenter.embed_text(["disc"])).semantic,
+        voted.semantic[1:],
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
 def test_evidence_without_a_prior_is_refused(model: ConceptSegModel) -> None:
     segmenter = model.segmenter
     glance = segmenter.glance(pixels(segmenter))

@@ -69,6 +69,8 @@ class ImageFeatures:
     """What SAM 3 keeps of a batch of images; computed once, used by router and decoder."""
 
     vision: Sam3VisionEncoderOutput
+    vote: Float[Tensor, "batch rows columns"] | None = None
+    """What the reference prior adds to mask logits, on its own grid; None without one, or without references."""
 
     def __len__(self) -> int:
         return len(self.vision.fpn_hidden_states[0])
@@ -83,7 +85,8 @@ class ImageFeatures:
                 fpn_position_encoding=tuple(
                     level if len(level) == 1 else level[rows] for level in self.vision.fpn_position_encoding
                 ),
-            )
+            ),
+            None if self.vote is None else self.vote[rows],
         )
 
 
@@ -212,12 +215,13 @@ class PromptSegmenter(nn.Module):
         Raises:
             InputError: there is evidence, but not one entry an image, or no prior.
         """
-        tokens = glance.tokens
+        tokens, vote = glance.tokens, None
         with self.lock, self._precision():
             if any(entry is not None for entry in evidence):
-                tokens = tokens + self._said_by(evidence, len(glance)).to(tokens.dtype)
+                said, vote = self._said_by(evidence, len(glance))
+                tokens = tokens + said.to(tokens.dtype)
             levels, places = self.sam.vision_encoder.neck(self._as_grid(tokens))
-        return ImageFeatures(Sam3VisionEncoderOutput(fpn_hidden_states=levels, fpn_position_encoding=places))
+        return ImageFeatures(Sam3VisionEncoderOutput(fpn_hidden_states=levels, fpn_position_encoding=places), vote)
 
     def see_references(
         self, images: Sequence[Image.Image], regions: Sequence[Bool[np.ndarray, "h w"]]
@@ -255,7 +259,9 @@ class PromptSegmenter(nn.Module):
             for place, references in enumerate(seen)
         ]
 
-    def _said_by(self, evidence: Sequence[Evidence | None], count: int) -> Float[Tensor, "batch cells channels"]:
+    def _said_by(
+        self, evidence: Sequence[Evidence | None], count: int
+    ) -> tuple[Float[Tensor, "batch cells channels"], Float[Tensor, "batch rows columns"]]:
         if self.prior is None or len(evidence) != count:
             raise InputError(
                 f"Expected evidence for each of {count} images and a segmenter with a reference prior, got "
@@ -263,8 +269,9 @@ class PromptSegmenter(nn.Module):
             )
         known = next(entry for entry in evidence if entry is not None)
         maps = torch.stack([torch.zeros_like(known.maps) if entry is None else entry.maps for entry in evidence])
-        there = torch.tensor([entry is not None for entry in evidence], device=maps.device)
-        return self.prior(maps) * there[:, None, None]
+        there = torch.tensor([entry is not None for entry in evidence], device=maps.device)[:, None, None]
+        said, vote = self.prior(maps)
+        return said * there, vote * there
 
     def _as_grid(self, tokens: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "batch channels rows columns"]:
         side = self.image_px // int(self.sam.config.vision_config.backbone_config.patch_size)
@@ -358,7 +365,7 @@ class PromptSegmenter(nn.Module):
         output = self._run(features, prompt)
         presence = output.presence_logits.squeeze(-1)
         found = Instances(output.pred_masks, output.pred_logits, presence, output.pred_boxes)
-        return SegmentationLogits(output.semantic_seg.squeeze(1), presence), found
+        return SegmentationLogits(_with_vote(output.semantic_seg.squeeze(1), features.vote), presence), found
 
     def _run(self, features: ImageFeatures, prompt: PromptTokens) -> Any:
         if len(features) != len(prompt.embeds):
@@ -382,6 +389,14 @@ class PromptSegmenter(nn.Module):
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.sam.device.type, self.autocast) if self.autocast else nullcontext()
+
+
+def _with_vote(
+    semantic: Float[Tensor, "batch height width"], vote: Float[Tensor, "batch rows columns"] | None
+) -> Float[Tensor, "batch height width"]:
+    if vote is None:
+        return semantic
+    return semantic + F.interpolate(vote[:, None], size=semantic.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def upsample_logits(
