@@ -174,7 +174,7 @@ class ConceptSegmenter:
     def build_mosaic(self, references: References) -> Mosaic | None:
         """References as the MLLM will see them, or None without any; errors as for `prepare`."""
         prepared = self.prepare(references)
-        return prepared and prepared.mosaic
+        return None if prepared is None else prepared.mosaic
 
     def prepare(self, references: References) -> PreparedReferences | None:
         """References ready for any number of images, or None without any; the last set is remembered while it stays.
@@ -276,7 +276,7 @@ class ConceptSegmenter:
             return None
         look, places = self._look_at([query.image for query in queries])
         clock.lap("encode", range(len(queries)))
-        return Looks(look, places, [query.references and query.references.seen for query in queries])
+        return Looks(look, places, [None if query.references is None else query.references.seen for query in queries])
 
     def _screen(self, queries: Sequence[Query], looks: Looks | None, choice: RouteChoice, clock: Clock) -> _Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""

@@ -75,7 +75,7 @@ class Query:
     @property
     def mosaic(self) -> Mosaic | None:
         """The references as the MLLM sees them; None without any."""
-        return self.references and self.references.mosaic
+        return None if self.references is None else self.references.mosaic
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "concept", check_words(self.concept))

@@ -255,7 +255,7 @@ class PromptSegmenter(nn.Module):
     def evidence_for(self, glance: Glance, seen: Sequence[SeenReferences | None]) -> list[Evidence | None]:
         """What each image's references say of it."""
         return [
-            references and references.evidence_for(glance.sight.select([place]))
+            None if references is None else references.evidence_for(glance.sight.select([place]))
             for place, references in enumerate(seen)
         ]
 
@@ -274,7 +274,8 @@ class PromptSegmenter(nn.Module):
         return said * there, vote * there
 
     def _as_grid(self, tokens: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "batch channels rows columns"]:
-        side = self.image_px // int(self.sam.config.vision_config.backbone_config.patch_size)
+        backbone: Any = self.sam.vision_encoder.backbone
+        side = self.image_px // int(backbone.config.patch_size)
         return tokens.transpose(1, 2).unflatten(2, (side, side))
 
     def cuts(self, text: str) -> bool:

@@ -129,7 +129,7 @@ def test_sets_are_shown_as_often_as_they_weigh(tmp_path: Path) -> None:
     concepts = [sample.concept for sample in everything(weighed)]
     assert concepts.count("cat") > 3 * concepts.count("saw") > 0
     assert "cup" not in concepts
-    with pytest.raises(SampleError, match="Weights for sets that are not under .*: spoons"):
+    with pytest.raises(SampleError, match=r"Weights for sets that are not under .*: spoons"):
         Photographs(tmp_path, SIDE, {"spoons": 2.0})
 
 

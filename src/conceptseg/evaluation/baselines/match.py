@@ -33,7 +33,7 @@ class Match(Method):
         """Answer a batch; the route does not matter, and a question without marked references gets an empty mask."""
         started = time.perf_counter()
         segmenter = self.segmenter.model.segmenter
-        seen = [query.references and self._see(query.references) for query in queries]
+        seen = [None if query.references is None else self._see(query.references) for query in queries]
         glance = segmenter.glance(segmenter.preprocess([query.image for query in queries]))
         evidence = segmenter.evidence_for(glance, seen)
         seconds = (time.perf_counter() - started) / len(queries)

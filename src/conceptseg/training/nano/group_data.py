@@ -126,7 +126,7 @@ class GroupData(Dataset[Group]):
         absent = self._absent(scene.names, rng)
         one = scene.objects[int(rng.integers(len(scene.objects)))]
         region = f"{_region(one.mask, rng)}{rng.choice(['', ' object', f' {absent}', f' {one.name}'])}"
-        box = scale_box(rough_box(one.mask, rng), mask.shape, (1, 1))  # type: ignore[arg-type]
+        box = scale_box(rough_box(one.mask, rng), mask.shape, (1, 1))
         questions = (
             Question(0, name, mask, True, things=things),
             Question(0, absent, empty, False, things=()),
@@ -169,7 +169,7 @@ class GroupData(Dataset[Group]):
             text = self._absent([said], rng) if concept is None or rng.random() < 0.5 else concept
             return Question(target, text, np.zeros_like(mask), False, teaches_mask=False)
         if kind < 0.75:
-            box = scale_box(rough_box(mask, rng), mask.shape, (1, 1))  # type: ignore[arg-type]
+            box = scale_box(rough_box(mask, rng), mask.shape, (1, 1))
             return Question(target, str(rng.choice([said, "object"])), mask, present, box=box)
         return Question(target, f"{_region(mask, rng)} {said if rng.random() < 0.7 else ''}".strip(), mask, present)
 

@@ -41,7 +41,7 @@ class SegmenterLearner(nn.Module):
         self.segmenter = segmenter.requires_grad_(True)
         backbone = segmenter.sam.vision_encoder.backbone
         if isinstance(backbone, Eyes):
-            backbone.freeze().trunk.to(memory_format=torch.channels_last)
+            backbone.freeze().trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(self, groups: Sequence[Group]) -> tuple[Tensor, dict[str, float], int]:
         """Masks, presence and objects of a batch of groups; every picture is looked at once."""
