@@ -1,4 +1,4 @@
-"""The eyes: the published network exactly, a backbone that SAM 3 can be built on, and nothing of it that trains unasked."""
+"""The eyes: the published network exactly, and a backbone that SAM 3 can be built on."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class PriorConfig(BaseModel):
 
 
 class ReferencePrior(nn.Module):
-    """Evidence → what is added to the vision backbone's tokens before SAM 3's neck, and to the mask's logits at last."""
+    """Evidence → what is added to the vision backbone's tokens before SAM 3's neck, and to the mask's logits."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ __all__ = ["Match"]
 
 @dataclass
 class Match(Method):
-    """Nearest marked against nearest unmarked cells (`conceptseg.models.matching`); the mask is where the former win."""
+    """Nearest marked against nearest unmarked cells (`conceptseg.models.matching`)."""
 
     name: ClassVar[str] = "match"
 

@@ -30,7 +30,7 @@ REGION_STEPS = 168
 
 _SCENE_SHARE = 0.35
 _COARSE = 2 / 3
-"""Half of ConceptWorld is drawn at this share of the size and enlarged: not every picture is as sharp as it could be."""
+"""Half of ConceptWorld is drawn at this share of the size and enlarged: not every picture is sharp."""
 _ABSENT_SHARE = 1 / 3
 _MOST_QUESTIONS = 4
 _FAMILY = 5

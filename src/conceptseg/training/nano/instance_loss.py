@@ -1,4 +1,4 @@
-"""How far SAM 3's single objects are from the true ones: a matching of both (DETR, arXiv 2005.12872), then its losses."""
+"""How far SAM 3's single objects are from the true ones: a matching (DETR, arXiv 2005.12872), then its losses."""
 
 from __future__ import annotations
 
