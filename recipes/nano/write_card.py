@@ -13,10 +13,12 @@ Runs over `world:` fill the table by task, all others the table by set. All must
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
-from statistics import mean
+from statistics import mean, variance
 from typing import Any
 
 from conceptseg.errors import ConceptSegError, InputError
@@ -24,6 +26,7 @@ from conceptseg.evaluation.provenance import describe_checkpoint, require_one_ch
 from conceptseg.evaluation.report.overview import summarise
 from conceptseg.evaluation.runs import Run, load_run
 from conceptseg.models.config import ConceptSegConfig
+from conceptseg.models.tensor_files import read_header
 from conceptseg.taxonomy import LEAF_TASKS, level_of
 
 _COLUMNS = {
@@ -54,27 +57,27 @@ pipeline_tag: image-segmentation
 
 # nano
 
-The checkpoint that comes with `conceptseg`: Qwen2.5-VL and SAM 3 (transformers' classes) at laptop size, 14 M
-parameters, half precision. It is there to try every command, to test every path and to look at the paper's
-mechanism in small; it knows a made world and a few kinds of photographs, and is no substitute for the full-size models.
+The checkpoint that comes with `conceptseg`: Qwen2.5-VL and SAM 3 (transformers' classes) at laptop size, {parameters} M
+parameters in half precision, SAM 3 seeing through a frozen EfficientNet-Lite0 and told by a reference prior what the
+references' masks say (`conceptseg.models.prior`; not in the paper). Give it a photograph and a few references with
+masks; by name alone it knows {names} things and little else.
 
-## Scores
-
-ConceptWorld, episodes never seen in training. seen_test: sprites, surfaces and rules of training in new scenes;
-unseen_test: others.
-
-{table}
-
-`direct` is SAM 3-nano alone with the concept's words, `reason` the whole way, `auto` what the router chooses (share:
-how many it gives to SAM 3 alone). iou is the target's, miou the mean of target's and background's, miou_error its
-standard error; valid is the share of responses in the protocol's strict form; rule and answer count as right when they
-equal the truth word for word; box_iou compares the response's box with the target's, check_iou its check with the
-withheld reference's. These five are means over the questions that were reasoned about (reasoned: how many), with a dash
-where those are fewer than {fewest}.
+## Photographs
 
 {photographs}
 
-The runs:
+## ConceptWorld
+
+Episodes never seen in training. seen_test: sprites, surfaces and rules of training in new scenes; unseen_test: others.
+Means over tasks; every task and every column is in [`scores.csv`](scores.csv).
+
+{summary}
+
+`direct` is SAM 3-nano alone with the concept's words, `reason` the whole way, `auto` what the router chooses. iou is
+the target's; miou the mean of target's and background's; check IoU compares the response's check with the withheld
+reference's box, over the questions that were reasoned about.
+
+## How it was measured
 
 {runs}
 
@@ -82,24 +85,23 @@ The runs:
 
 {data}
 
-The sprites are Microsoft Fluent Emoji (MIT) as packed by `@lobehub/fluent-emoji-3d`; see NOTICE.
+The sprites are Microsoft Fluent Emoji (MIT) as packed by `@lobehub/fluent-emoji-3d`, the eyes are Google's
+EfficientNet-Lite0 (Apache-2.0), trained on ImageNet-1k; see NOTICE.
 
 ## Training
 
-On two CPU cores ([how](../../../../docs/nano.md)). `recipes/nano/cpu.yaml` is the recipe that came of it; this
-checkpoint was made while it was being found, in these runs:
+On two CPU cores ([how](../../../../docs/nano.md)):
 
 {steps}
 
 ## Limits
 
-- It recognises {names} object names (`conceptseg models nano` lists them) and little else; on the direct route
-  other words mean nothing to it, and it often says so through a low presence.
-- It was trained on these tasks only: {tasks}. The other ConceptWorld tasks are transfer.
-- Masks are drawn at 48×48 and enlarged; pictures are seen at 168×168.
-- SAM 3's instance queries are untrained: only the semantic mask and the presence score mean something.
-- Of photographs it has seen a few thousand: people, clothes, cats, skin lesions, leaves, cells. Expect rough masks
-  there, and wrong ones elsewhere.
+- The reasoner sees pictures at 168×168 and was taught these tasks only: {tasks}. Other tasks are transfer, and its
+  rules about photographs are of the form "segment every …".
+- Masks are drawn at 128×128 and enlarged: thin things come out thick.
+- Without references, words outside its vocabulary mean nothing to SAM 3-nano; it says so by a low presence.
+- Things that resemble their surroundings in colour and texture, very small things, and several kinds that look alike
+  are where references help least.
 
 ## Licence
 
@@ -142,11 +144,12 @@ def write_card(runs: Sequence[Run], checkpoint: Path, trained: Sequence[str], da
     require_one_checkpoint(_digests(checkpoint, runs))
     config = ConceptSegConfig.read(checkpoint)
     world = [run for run in runs if run.config.data[0].startswith("world:")]
-    tasks, sets = _by_task(world, trained), _by_set([run for run in runs if run not in world])
+    photographed = [run for run in runs if run not in world]
+    tasks = _by_task(world, trained)
     card = _CARD.format(
-        table=_table(("task", "level", "trained", "split", "route", "n", "share", "reasoned"), tasks),
-        fewest=_FEWEST,
-        photographs=_photographs(sets),
+        parameters=round(_parameters(checkpoint) / 1e6),
+        photographs=_photographs(photographed),
+        summary=_table(("tasks", "split", "route", "n"), _summary(tasks)),
         runs="\n".join(f"- {run.note}" for run in runs),
         data=data,
         steps="\n".join(f"- {line}" for line in steps),
@@ -154,8 +157,42 @@ def write_card(runs: Sequence[Run], checkpoint: Path, trained: Sequence[str], da
         tasks=", ".join(trained),
     )
     (checkpoint / "README.md").write_text(card, encoding="utf-8")
-    scores = {"runs": [run.note for run in runs], "table": tasks, "photographs": sets}
+    _write_csv(checkpoint / "scores.csv", [*tasks, *_by_set(photographed)])
+    scores = {"runs": [run.note for run in runs], "table": tasks, "photographs": _by_set(photographed)}
     (checkpoint / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+
+
+def _parameters(checkpoint: Path) -> int:
+    """Numbers in the checkpoint's weights."""
+    headers = [read_header(path) for path in sorted(checkpoint.rglob("*.safetensors"))]
+    return sum(prod(info.shape) for header in headers for info in header.values())
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    columns = dict.fromkeys(key for row in rows for key in row)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*columns])
+        writer.writeheader()
+        writer.writerows({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+                         for row in rows)  # fmt: skip
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over tasks, by level, whether they were trained on, split and route; in the order of the table by task."""
+    grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        kind = f"{row['level']}, {'trained on' if row['trained'] else 'not trained on'}"
+        grouped.setdefault((kind, row["split"], row["route"]), []).append(row)
+    return [
+        {"tasks": kind, "split": split, "route": route, "n": sum(row["n"] for row in members)}
+        | {column: _mean(row[column] for row in members) for column in _COLUMNS}
+        for (kind, split, route), members in sorted(grouped.items())
+    ]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
 
 
 def _digests(checkpoint: Path, runs: Sequence[Run]) -> dict[str, Mapping[str, str]]:
@@ -189,7 +226,7 @@ def _by_set(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _scores(run: Run, rows: Sequence[Any]) -> dict[str, Any]:
     found: Mapping[str, Any] = summarise(rows)
-    route = run.config.route if run.config.method == "conceptseg" else run.config.method
+    route = _route_of(run)
     share = None if run.config.route != "auto" or found["direct"] is None else found["direct"] / 100
     reasoned = sum(row.get("response") is not None for row in rows)
     scores = {key: None if found[name] is None else found[name] / 100 for key, name in _COLUMNS.items()}
@@ -198,24 +235,57 @@ def _scores(run: Run, rows: Sequence[Any]) -> dict[str, Any]:
     return {"route": route, "n": len(rows), "share": share, "reasoned": reasoned} | scores
 
 
-def _photographs(rows: Sequence[dict[str, Any]]) -> str:
-    """mIoU by set: a column a route."""
-    if not rows:
+def _photographs(runs: Sequence[Run]) -> str:
+    """mIoU by set, a column a method, and each one's paired difference to the training-free matching."""
+    if not runs:
         return "Not measured on photographs."
+    rows = _by_set(runs)
     routes = list(dict.fromkeys(row["route"] for row in rows))
-    lines = ["Photographs, mIoU. `open`: validation rows of sets trained on; `research`: sets never trained on.", ""]
-    lines += ["| part | set | n | " + " | ".join(routes) + " |", "|---" * (3 + len(routes)) + "|"]
+    lines = [
+        "mIoU. `open`: validation rows of sets trained on; `research`: kinds never trained on. `match` is training-free "
+        "matching with the same eyes (`--method match`).",
+        "",
+        "| part | set | n | " + " | ".join(routes) + " |",
+        "|---" * (3 + len(routes)) + "|",
+    ]
     for part in dict.fromkeys(row["part"] for row in rows):
         mine = [row for row in rows if row["part"] == part]
         scores = {(row["set"], row["route"]): row["miou"] for row in mine}
         names = list(dict.fromkeys(row["set"] for row in mine))
         for name in names:
             count = next(row["n"] for row in mine if row["set"] == name)
-            cells = _cells(scores.get((name, route)) for route in routes)
-            lines.append(f"| {part} | {name} | {count} | {cells} |")
-        means = [mean(scores[name, route] for name in names) for route in routes]
+            lines.append(f"| {part} | {name} | {count} | {_cells(scores.get((name, route)) for route in routes)} |")
+        means = [_mean(scores.get((name, route)) for name in names) for route in routes]
         lines.append(f"| {part} | **mean over sets** | | {_cells(means)} |")
+        lines.append(
+            f"| {part} | minus `match`, ± standard error | | {' | '.join(_against_match(runs, part, routes))} |"
+        )
     return "\n".join(lines)
+
+
+def _against_match(runs: Sequence[Run], part: str, routes: Sequence[str]) -> list[str]:
+    """Mean over sets of the paired difference to `match`, in points, with its standard error."""
+    by_route = {_route_of(run): run for run in runs if Path(run.config.data[0]).name == part}
+    if "match" not in by_route:
+        return ["–"] * len(routes)
+    base = {(row["data"], row["id"]): row["miou"] for row in by_route["match"].rows}
+    cells = []
+    for route in routes:
+        if route == "match" or route not in by_route:
+            cells.append("–")
+            continue
+        by_set: dict[str, list[float]] = {}
+        for row in by_route[route].rows:
+            by_set.setdefault(row["data"], []).append(100 * (row["miou"] - base[row["data"], row["id"]]))
+        error = sum(variance(values) / len(values) for values in by_set.values() if len(values) > 1) ** 0.5 / len(
+            by_set
+        )
+        cells.append(f"{mean(mean(values) for values in by_set.values()):+.1f} ± {error:.1f}")
+    return cells
+
+
+def _route_of(run: Run) -> str:
+    return run.config.route if run.config.method == "conceptseg" else run.config.method
 
 
 def _table(about: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:

@@ -19,7 +19,7 @@ __all__ = ["describe_checkpoint", "describe_software", "require_one_checkpoint"]
 _PACKAGES = ("torch", "transformers", "numpy", "pillow", "scipy", "safetensors")
 _PIECE = 1 << 20
 _HASHED = frozenset({".safetensors", ".json", ".txt", ".jinja", ".model"})
-_TOLD_OF_IT = frozenset({"README.md", "scores.json"})
+_TOLD_OF_IT = frozenset({"README.md", "scores.csv", "scores.json"})
 """Written from runs of the checkpoint: were they hashed, writing them would make another checkpoint of it."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from importlib.util import module_from_spec, spec_from_file_location
@@ -86,23 +87,37 @@ def test_what_reasoning_did_is_told_of_twenty_questions_or_not_at_all(card: Modu
     assert (second["reasoned"], second["valid"], second["rule_right"], second["answer_right"]) == (20, 1.0, 1.0, 0.0)
     assert (second["box_iou"], second["check_iou"]) == pytest.approx((0.75, 0.25))
     # the standard error of half 0.5, half 1: √(Σ 0.25² / (n - 1) / n) = 0.25 / √(n - 1)
-    assert (
-        "| living | CI | yes | seen_test | auto | 38 | 0.500 | 19 | 0.750 | 0.750 | 0.041 | – | – | – | – | – |" in text
-    )
-    assert "| auto | 40 | 0.500 | 20 | 0.750 | 0.750 | 0.040 | 1.000 | 1.000 | 0.000 | 0.750 | 0.250 |" in text
-    assert "fewer than 20" in text and "recognises 3 object names" in text
+    assert first["miou_error"] == pytest.approx(0.25 / 37**0.5, rel=1e-3)
+    assert "| CI, trained on | seen_test | auto | 78 | 0.750 | 0.750 |" in text  # the mean of two rows
+    assert "knows 3 things" in text
+
+
+def test_every_number_stands_in_a_table_beside_the_card(card: ModuleType, folder: Path) -> None:
+    write(card, [run("a", [True] * 20), run("b", [False] * 4, data="photos/open", route="direct")], folder)
+    with (folder / "scores.csv").open(encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["task"], first["route"], first["n"], first["check_iou"]) == ("living", "auto", "20", "0.25")
+    assert (second["set"], second["route"], second["miou"]) == ("photos/open", "direct", "0.5")
 
 
 def test_photographs_have_a_column_a_route(card: ModuleType, folder: Path) -> None:
     runs = [
-        run("a", [False] * 2, data="photos/open", route="direct"),
-        run("b", [True] * 2, data="photos/open", route="reason"),
-        run("c", [True, False], data="photos/open", method="mllm-box", route="reason"),
+        run("m", [True, False, False], data="photos/open", method="match"),
+        run("a", [False] * 3, data="photos/open", route="direct"),
+        run("b", [True] * 3, data="photos/open", route="reason"),
+        run("c", [True, True, False], data="photos/open", method="mllm-box", route="reason"),
     ]
     text, _ = write(card, runs, folder)
-    assert "| part | set | n | direct | reason | mllm-box |" in text
-    assert "| open | photos/open | 2 | 0.500 | 1.000 | 0.750 |" in text
-    assert "| open | **mean over sets** | | 0.500 | 1.000 | 0.750 |" in text
+    assert "| part | set | n | match | direct | reason | mllm-box |" in text
+    assert "| open | photos/open | 3 | 0.667 | 0.500 | 1.000 | 0.833 |" in text
+    assert "| open | **mean over sets** | | 0.667 | 0.500 | 1.000 | 0.833 |" in text
+    # Differences of 0, -50, 0; 0, 50, 50; and 0, 50, 0 points: a mean, and √(variance / 3).
+    assert "| – | -16.7 ± 16.7 | +33.3 ± 16.7 | +16.7 ± 16.7 |" in text
+
+
+def test_without_match_there_is_nothing_to_compare_with(card: ModuleType, folder: Path) -> None:
+    text, _ = write(card, [run("a", [False] * 2, data="photos/open", route="direct")], folder)
+    assert "| open | minus `match`, ± standard error | | – |" in text
 
 
 def test_runs_of_two_checkpoints_make_no_card(card: ModuleType, folder: Path) -> None:
@@ -140,6 +155,7 @@ def test_the_card_leaves_the_digest_as_it_was(tiny_checkpoint: Path, tmp_path: P
     before = describe_checkpoint(str(checkpoint))["sha256"]
     (checkpoint / "scores.json").write_text("{}")
     (checkpoint / "README.md").write_text("a card")
+    (checkpoint / "scores.csv").write_text("a,b")
     assert describe_checkpoint(str(checkpoint))["sha256"] == before
     (checkpoint / "more.json").write_text("{}")
     after = describe_checkpoint(str(checkpoint))["sha256"]
