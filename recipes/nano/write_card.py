@@ -242,8 +242,8 @@ def _photographs(runs: Sequence[Run]) -> str:
     rows = _by_set(runs)
     routes = list(dict.fromkeys(row["route"] for row in rows))
     lines = [
-        "mIoU. `open`: validation rows of sets trained on; `research`: kinds never trained on. `match` is training-free "
-        "matching with the same eyes (`--method match`).",
+        "mIoU. `open`: validation rows of sets trained on; `research`: kinds never trained on. `match` is matching "
+        "without any training, with the same eyes (`--method match`).",
         "",
         "| part | set | n | " + " | ".join(routes) + " |",
         "|---" * (3 + len(routes)) + "|",
