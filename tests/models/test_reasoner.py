@@ -10,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from conceptseg.errors import InputError
 from conceptseg.models.locks import SharedLock
 from conceptseg.models.processing import knows_capitals
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
@@ -106,6 +109,22 @@ def test_control_tokens_in_a_users_words_are_text(nano, control):
     assert concept in reasoner.processor.tokenizer.decode(ids)  # the letters arrive as they are
     bare = Prompt(prompt.images, f"find : {concept} .", text_first=True)
     assert special_tokens(nano, "", bare) == special_tokens(nano, "cat dog")
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.sampled_from([*CONTROL, "<answer>", "<", "|", "Cat", " ", "\u200b", "\ufdd0", "é"]) | st.text(max_size=4)
+    ).map("".join)
+)
+def test_whatever_a_concept_spells_is_text_or_an_input_error(nano, concept):
+    plain = special_tokens(nano, "cat")
+    try:
+        assert special_tokens(nano, concept) == plain
+        with torch.no_grad():
+            assert nano.model.segmenter.embed_text([concept]).mask.any()
+    except InputError as error:
+        assert "The concept" in str(error)
 
 
 def test_protocol_tags_in_a_users_words_are_text(nano):
