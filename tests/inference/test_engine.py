@@ -352,7 +352,7 @@ def test_a_picture_object_that_changes_under_way_is_read_when_it_is_drawn(nano, 
     def frames():
         buffer = picture()
         for shade in (10, 20, 30):
-            buffer.paste((shade, shade, shade))
+            buffer.paste((shade, shade, shade), (0, 0, 40, 30))
             yield buffer
 
     results = nano.stream(frames(), "cat", batch_size=3, route="direct")
