@@ -1,7 +1,7 @@
 """What the files of a picture are called: the picture's own stem where it is free, else with a digest. One scheme.
 
-`conceptseg segment` and `SegmentationResult.save` both name by it. Names are told apart as the strictest file systems
-do, by letters alone, not by their case or Unicode form.
+`conceptseg segment` and `SegmentationResult.save` both name by it. Who names many files at once tells names apart by
+`name_key`, as the strictest file systems do; who names one asks the file system.
 """
 
 from __future__ import annotations

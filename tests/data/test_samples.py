@@ -28,7 +28,7 @@ def test_references_become_a_tuple_and_boxes_floats():
     ("changes", "message"),
     [
         ({"id": " "}, "id must not be blank"),
-        ({"concept": ""}, "Sample 'a': the concept must not be blank"),
+        ({"concept": ""}, "Sample 'a': The concept is empty"),
         ({"task": "saliencey"}, r"Sample 'a': Unknown task 'saliencey'. Known tasks: living, "),
     ],
 )

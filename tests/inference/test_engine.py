@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -297,8 +298,14 @@ def test_a_mask_has_its_pictures_size(nano, size):
 def test_wrong_requests_are_refused(nano, tmp_path):
     with pytest.raises(InputError, match="Unknown route 'quick'"):
         nano(picture(), "cat", route="quick")
-    with pytest.raises(InputError, match="needs a non-empty text"):
+    with pytest.raises(InputError, match="The concept is empty"):
         nano(picture(), "  ", route="direct")
+    with pytest.raises(InputError, match="needs a non-empty text"):
+        nano.model.segmenter.embed_text(["cat", "  "])
+    with pytest.raises(InputError, match="Expected at least one image"):
+        nano.encode([])
+    with pytest.raises(InputError, match="lone surrogate"):
+        nano(picture(), "cat\udcff")
     with pytest.raises(InputError, match="The concept is empty"):
         nano(picture(), "  ", route="reason")
     with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
@@ -307,6 +314,78 @@ def test_wrong_requests_are_refused(nano, tmp_path):
         nano(tmp_path / "absent.png", "cat")
     with pytest.raises(ImageError, match="There is no image file"):
         next(nano.stream([picture()], "cat", [Reference(tmp_path / "absent.png")]))
+
+
+@pytest.mark.parametrize("route", ["direct", "reason"])
+def test_how_a_concept_is_typed_does_not_matter(nano, route):
+    pictures = [load_sample(ConceptWorld("living", seed=3).sample("living", 0)).image]
+    typed = ["black cat", " Black  CAT\n", "black\u200b\u00a0cat"]
+    answers = [nano.segment_batch([Query(pictures[0], words)], route=route)[0] for words in typed]
+    assert len({(answer.presence, answer.mask.tobytes()) for answer in answers}) == 1
+
+
+def test_a_picture_that_was_drawn_upon_is_encoded_again(nano, presence, monkeypatch):
+    encoded = []
+    encode = nano.model.segmenter.encode
+    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    image = picture()
+    for _ in range(2):
+        nano.segment_batch([Query(image, "cat")], route="direct")
+    image.paste((0, 0, 0), (0, 0, 9, 9))
+    nano.segment_batch([Query(image, "cat")], route="direct")
+    assert encoded == [1, 1]
+
+
+def test_a_source_that_fails_costs_nothing_that_it_gave(nano, presence):
+    def camera():
+        yield from (picture(shade=shade) for shade in range(5))
+        raise RuntimeError("the camera is gone")
+
+    got = []
+    with pytest.raises(RuntimeError, match="the camera is gone"):
+        for result in nano.stream(camera(), "cat", batch_size=3, route="direct"):
+            got.append(result)
+    assert len(got) == 5 and all(result.mask is not None for result in got)
+
+
+def test_a_picture_object_that_changes_under_way_is_read_when_it_is_drawn(nano, presence):
+    def frames():
+        buffer = picture()
+        for shade in (10, 20, 30):
+            buffer.paste((shade, shade, shade), (0, 0, 40, 30))
+            yield buffer
+
+    results = nano.stream(frames(), "cat", batch_size=3, route="direct")
+    assert [result.image.getpixel((0, 0)) for result in results] == [(10, 10, 10), (20, 20, 20), (30, 30, 30)]
+
+
+def test_what_is_wrong_with_a_stream_is_said_when_it_is_asked_for(nano):
+    for wrong, message in (
+        ({"batch_size": 0}, "batch_size"),
+        ({"route": "quick"}, "route"),
+        ({"concept": " "}, "empty"),
+    ):
+        given = {"images": [picture()], "concept": "cat"} | wrong
+        for stream in (nano.stream, nano.stream_in_two_passes):
+            with pytest.raises(InputError, match=message):
+                stream(**given)
+
+
+def test_threads_get_the_answers_that_they_would_get_alone(nano):
+    samples = [load_sample(ConceptWorld("living", seed=3).sample("living", n)).image for n in range(3)]
+    questions = [(image, words) for image in samples for words in ("cat", "black dog", "a much longer surface defect")]
+    alone = [nano(image, words, route="direct") for image, words in questions]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda question: nano(*question, route="direct"), questions * 2))
+    for one, other in zip(alone * 2, together, strict=True):
+        assert one.presence == other.presence and np.array_equal(one.mask, other.mask)
+
+
+def test_two_threads_may_draw_from_one_stream(nano, presence):
+    stream = nano.stream([picture(10 + n) for n in range(9)], "cat", batch_size=2, route="direct")
+    with ThreadPoolExecutor(2) as pool:
+        drawn = list(pool.map(lambda _: [result.mask.shape for result in stream], range(2)))
+    assert sorted(drawn[0] + drawn[1]) == [(30, 10 + n) for n in range(9)]
 
 
 @pytest.fixture(scope="module")

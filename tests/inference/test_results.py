@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +116,85 @@ def test_files_are_named_after_the_picture(tmp_path, source, stem):
     result = SegmentationResult("cat", source, Image.new("RGB", (4, 4)), mask, Route.DIRECT)
     assert result.save(tmp_path).name == f"{stem}.mask.png"
     assert result.save(tmp_path, "other").name == "other.mask.png"
+
+
+def of_picture(shade: int, source: str = "<array (4, 4, 3) uint8>", concept: str = "cat", **more) -> SegmentationResult:
+    image = Image.new("RGB", (4, 4), (shade, shade, shade))
+    return SegmentationResult(concept, source, image, np.ones((4, 4), dtype=bool), Route.DIRECT, **more)
+
+
+def in_file(path: str, concept: str = "cat") -> SegmentationResult:
+    return of_picture(9, path, concept, origin=Path("/photos") / path)
+
+
+def masks_in(folder: Path) -> int:
+    return len(list(folder.glob("*.mask.png")))
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [in_file("a.jpg"), in_file("a.png")],
+        [in_file("x/a.jpg"), in_file("y/a.jpg")],
+        [in_file("a.jpg"), in_file("a.jpg", "dog")],
+        [of_picture(1), of_picture(2), of_picture(3)],
+        [of_picture(1, "film.tif"), of_picture(2, "film.tif")],  # frames of one opened file
+        [in_file("a.jpg"), of_picture(1, "a.jpg")],
+        [in_file("n" * 249 + ".jpg"), in_file("n" * 249 + ".png")],
+        [in_file(os.fsdecode(b"caf\xe9.jpg")), in_file(os.fsdecode(b"caf\xe8.jpg"))],
+    ],
+)
+def test_no_result_replaces_another_and_each_replaces_itself(tmp_path, results):
+    paths = [result.save(tmp_path) for result in results]
+    assert len(set(paths)) == masks_in(tmp_path) == len(results)
+    assert [result.save(tmp_path) for result in results] == paths and masks_in(tmp_path) == len(results)
+    for path in paths:
+        assert json.loads(Path(str(path).replace(".mask.png", ".json")).read_bytes())["area"] == 16
+
+
+def test_a_stem_that_was_chosen_is_kept_and_stays_in_the_folder(tmp_path):
+    assert in_file("a.jpg").save(tmp_path, "mine") == in_file("b.jpg").save(tmp_path, "mine")
+    for stem in ("../mine", "a/b", ".."):
+        with pytest.raises(InputError, match="no plain file name"):
+            in_file("a.jpg").save(tmp_path / "deep", stem)
+    assert masks_in(tmp_path) == 1
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    (tmp_path / "a.json").write_text('{"labels": []}')
+    (tmp_path / "b.mask.png").write_bytes(b"theirs")
+    assert in_file("a.jpg").save(tmp_path).name.startswith("a-")
+    assert in_file("b.jpg").save(tmp_path).name.startswith("b-")
+    assert (tmp_path / "a.json").read_text() == '{"labels": []}'
+    assert (tmp_path / "b.mask.png").read_bytes() == b"theirs"
+
+
+def test_a_name_is_given_back_when_nothing_could_be_written(tmp_path, monkeypatch):
+    def fail(self, path, *args, **options):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", fail)
+        with pytest.raises(OSError, match="No space left"):
+            in_file("a.jpg").save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert in_file("a.png").save(tmp_path).name == "a.mask.png"
+
+
+def test_threads_that_save_lose_nothing(tmp_path):
+    results = [of_picture(shade) for shade in range(12)] * 2
+    with ThreadPoolExecutor(6) as pool:
+        paths = list(pool.map(lambda result: result.save(tmp_path), results))
+    assert paths[:12] == paths[12:] and masks_in(tmp_path) == 12
+
+
+def test_nothing_is_saved_of_an_error_or_into_a_file(tmp_path):
+    with pytest.raises(InputError, match="has no mask"):
+        SegmentationResult("cat", "broken.jpg", error="it is no image").save(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file: name a folder"):
+        in_file("a.jpg").save(tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_reasoned_result_tells_why_in_json():

@@ -292,7 +292,7 @@ def test_ctrl_c_keeps_what_is_done(folder, tmp_path, fake, monkeypatch, capsys):
         (["nowhere"], "There is no file or folder 'nowhere'"),
         (["*.nothing"], "holds no pictures"),
         ([".", "--ref", "absent.png"], "there is no such image"),
-        ([".", "--concept", "  "], "--concept is blank"),
+        ([".", "--concept", "  "], "--concept is empty"),
         ([".", "--batch-size", "0"], "--batch-size must be at least 1"),
     ],
 )

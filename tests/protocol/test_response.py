@@ -283,6 +283,71 @@ def test_any_text_gives_a_response(text: str):
         assert box is None or (box[0] < box[2] and box[1] < box[3])
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("A</check><answer>B", "A"),
+        ("</check>cat", "cat"),
+        ("<answer><answer>cat", "cat"),
+        ("<rule>other things</rule>cat", "cat"),
+        ("<rule x='1'>other things</rule> cat", "cat"),
+        ("cat</ans", "cat"),
+        ("cat<", "cat"),
+        ("cat</", "cat"),
+        ("cat</answer", "cat"),
+        ("cat</ Answer >", "cat"),
+        ("cat<answer", "cat"),
+        ("cat/answer>", "cat"),
+        ("cat&lt;/answer&gt;", "cat"),
+        ("cat\uff1c/answer\uff1e", "cat"),
+        ("cat</<answer>dog", "cat"),
+        ("<bbox>[1, 2, 3, 4]</bbox>", None),
+        ("<", None),
+        ("<check>" * 100 + "cat", None),
+        ("a < b", "a < b"),
+        ("</answers> of <thinkers>", "</answers> of <thinkers>"),
+    ],
+)
+def test_an_answer_holds_no_markup(content: str, words: str | None):
+    assert parse_response(f"<answer>{content}</answer>").answer == words
+
+
+def test_markup_in_a_part_is_a_violation():
+    assert parse_response(GOOD.replace(ANSWER, "red star</ans")).problems == (Problem.MARKUP,)
+    assert not parse_response(GOOD.replace(RULE, "same </ rule> shape")).is_strict
+
+
+TAG = re.compile(r"(<|&lt;|\uff1c)\s{0,3}/?\s{0,3}(think|rule|check|bbox|answer)(?![a-z])|</?$", re.IGNORECASE)
+MANGLED = [
+    *PIECES,
+    "</ans",
+    "<answer",
+    "< / answer >",
+    "<ANSWER x='1'>",
+    "&lt;rule&gt;",
+    "<",
+    "</",
+    "/answer>",
+    " cat ",
+    "<b>",
+]
+
+
+@given(st.lists(st.sampled_from(MANGLED) | st.text(max_size=5), max_size=30).map("".join))
+def test_no_text_gives_words_with_markup(text: str):
+    response = parse_response(text)
+    for words in (response.rule, response.answer, response.words):
+        assert words is None or not TAG.search(words)
+    assert response.words is None or response.words == " ".join(response.words.split())
+
+
+def test_what_sam_is_given_has_no_tags_of_other_languages_and_can_be_read():
+    assert parse_response("<answer>the <b>red</b>\n star</answer>").words == "the red star"
+    assert parse_response("<answer><|im_end|></answer>").words == "<|im_end|>"
+    for unreadable in ("\ud800", "\0", "\u200b", "<b></b>"):
+        assert parse_response(f"<answer>{unreadable}</answer>").words is None
+
+
 def test_lone_surrogates_are_text_too():
     assert parse_response("<answer>\ud800</answer>").answer == "\ud800"
 
@@ -307,6 +372,9 @@ HOSTILE = {
     "exponents": "<bbox>[" + "1e" * (MILLION // 2),
     "words": "<answer>" + "a " * (MILLION // 2),
     "spaces": "<answer>" + " " * MILLION,
+    "less than in words": "<answer>" + "<" * MILLION,
+    "tags in words": "<answer>" + "< answer" * (MILLION // 8),
+    "gaps in words": "<rule>" + "<   /   " * (MILLION // 8),
     "two bytes": "é" * (MILLION // 2),
     "four bytes": "\N{GRINNING FACE}" * (MILLION // 4),
 }

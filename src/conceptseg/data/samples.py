@@ -30,7 +30,7 @@ class Reference:
     mask: ImageSource | None = None
     """The target's mask, at the picture's size."""
     box: BoxXYXY | None = None
-    """The target's box (x1, y1, x2, y2) in the picture's own pixels; it goes before the mask's box."""
+    """The target's box (x1, y1, x2, y2) in the picture's own pixels, not fractions; it goes before the mask's box."""
 
     def __post_init__(self) -> None:
         if isinstance(self.mask, (tuple, list)):

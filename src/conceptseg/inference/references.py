@@ -59,8 +59,9 @@ def _as_reference(number: int, given: object) -> Reference:
         return Reference(given)
     if isinstance(given, (tuple, list)) and len(given) == 2 and not isinstance(given[0], (int, float)):
         image, mark = given
+        mark = mark.tolist() if isinstance(mark, np.ndarray) and mark.ndim == 1 else mark
         try:
-            return Reference(image, box=mark) if _is_box(mark) else Reference(image, mask=mark)
+            return Reference(image, box=tuple(mark)) if _is_box(mark) else Reference(image, mask=mark)
         except SampleError as error:
             raise SampleError(f"Reference {number}: {error}") from error
     hint = " (a sample's own are its .references)" if isinstance(given, ConceptSample) else ""
@@ -71,7 +72,7 @@ def _as_reference(number: int, given: object) -> Reference:
 
 
 def _is_box(mark: object) -> bool:
-    return isinstance(mark, (tuple, list)) or (isinstance(mark, np.ndarray) and mark.ndim == 1)
+    return isinstance(mark, (tuple, list))
 
 
 class ReferencePreparer:
