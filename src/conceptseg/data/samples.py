@@ -10,6 +10,7 @@ from typing import Any
 from conceptseg.errors import InputError, SampleError
 from conceptseg.geometry import BoxXYXY
 from conceptseg.images import ImageSource
+from conceptseg.masks import Label, Selection
 from conceptseg.taxonomy import Level, level_of
 
 __all__ = ["ConceptSample", "ImageSource", "Reference"]
@@ -21,6 +22,7 @@ class Reference:
 
     Raises:
         SampleError: the box does not hold four finite numbers with x1 < x2 and y1 < y2.
+        InputError: `label` or `ignore` is nothing that selects a value.
     """
 
     image: ImageSource
@@ -29,8 +31,13 @@ class Reference:
     """The target's mask, at the picture's size."""
     box: BoxXYXY | None = None
     """The target's box (x1, y1, x2, y2) in the picture's own pixels; it goes before the mask's box."""
+    label: Label | None = None
+    """The mask's value that is the target, where it is a label map: a number, a colour "#rrggbb", or "any" but 0."""
+    ignore: Label | None = None
+    """The mask's value that is neither target nor background."""
 
     def __post_init__(self) -> None:
+        Selection.of(self.label, self.ignore)
         if self.box is not None:
             object.__setattr__(self, "box", _checked_box(self.box))
 

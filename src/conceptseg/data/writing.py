@@ -9,14 +9,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from conceptseg.data.reading import SAMPLES_FILE
 from conceptseg.data.samples import ConceptSample, ImageSource, Reference
 from conceptseg.errors import SampleError
 from conceptseg.files import replacing
-from conceptseg.images import IGNORE_VALUE, describe_source, load_image, load_mask_with_ignore
+from conceptseg.images import describe_source, load_image, read_mask, select_label
 
 __all__ = ["write_samples"]
 
@@ -116,8 +115,9 @@ def _row(sample: ConceptSample, store: _Store) -> dict[str, Any]:
 
 def _reference_row(reference: Reference, stem: str, store: _Store) -> dict[str, Any]:
     row: dict[str, Any] = {"image": store.image(reference.image, stem)}
-    if reference.mask is not None:
-        row["mask"] = store.mask(reference.mask, stem)
+    if (mask := reference.mask) is not None:
+        selects = reference.label is not None or reference.ignore is not None
+        row["mask"] = store.mask(select_label(mask, reference.label, reference.ignore) if selects else mask, stem)
     if reference.box is not None:
         row["box"] = list(reference.box)
     return row
@@ -138,8 +138,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _mask_image(source: ImageSource) -> Image.Image:
     """A mask as it lies on disk: one channel, 255 target, 128 ignored, 0 background."""
-    target, ignore = load_mask_with_ignore(source)
-    return Image.fromarray(np.where(target, 255, np.where(ignore, IGNORE_VALUE, 0)).astype(np.uint8))
+    return Image.fromarray(read_mask(source).levels())
 
 
 def _safe_name(text: str) -> str:

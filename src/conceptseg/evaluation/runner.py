@@ -210,7 +210,7 @@ class _Work:
             mosaic = self._method.segmenter.build_mosaic(sample.references)
         except (ImageError, SampleError, InputError) as error:
             return _Question(sample, loaded, None, str(error))
-        return _Question(sample, loaded, Query(loaded.image, sample.concept, mosaic, sample.id))
+        return _Question(sample, loaded, Query(loaded.image, sample.concept, mosaic, sample.id, loaded.notes))
 
     def _answer(self, questions: Sequence[_Question]) -> list[SegmentationResult]:
         """One result a question, in order; where there is no mask it says why."""

@@ -18,7 +18,7 @@ from conceptseg.data.loading import LoadedReference, load_reference
 from conceptseg.data.samples import ImageSource, Reference
 from conceptseg.errors import ImageError, InputError
 from conceptseg.geometry import BoxXYXY, box_area, box_iou, clip_box, scale_box
-from conceptseg.images import describe_source, load_image
+from conceptseg.images import describe_source, read_image
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut, route_threshold, takes_shortcut
 from conceptseg.models.conceptseg import ConceptSegModel
@@ -40,6 +40,8 @@ class Query:
     concept: str
     mosaic: Mosaic | None = None
     source: str = ""
+    notes: tuple[str, ...] = ()
+    """What was left out or scaled in reading the image."""
 
 
 @dataclass
@@ -105,7 +107,8 @@ class ConceptSegmenter:
             InputError: the concept is blank, a box lies outside its image, or the route is unknown.
         """
         mosaic = self.build_mosaic(references)
-        query = Query(load_image(image), concept, mosaic, _source_of(image))
+        read = read_image(image)
+        query = Query(read.image, concept, mosaic, _source_of(image), read.notes)
         return self.segment_batch([query], route=route)[0]
 
     def stream(
@@ -314,6 +317,7 @@ class ConceptSegmenter:
             check_iou=_check_iou(response, mosaic),
             answer=answer,
             notes=(
+                *query.notes,
                 *(mosaic.notes if mosaic else ()),
                 *self._notes_on_response(response),
                 *self._notes_on_words(answer),
@@ -330,7 +334,7 @@ class ConceptSegmenter:
             presence=screening.presence[index],
             threshold=route_threshold(query.concept),
             answer=query.concept,
-            notes=self._notes_on_words(query.concept),
+            notes=query.notes + self._notes_on_words(query.concept),
         )
 
     def _notes_on_words(self, words: str) -> tuple[str, ...]:
@@ -349,7 +353,8 @@ class ConceptSegmenter:
     def _load(self, image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
         source = _source_of(image)
         try:
-            return Query(load_image(image), concept, mosaic, source)
+            read = read_image(image)
+            return Query(read.image, concept, mosaic, source, read.notes)
         except ImageError as error:
             return SegmentationResult(concept, source, error=str(error), threshold=route_threshold(concept))
 
@@ -368,11 +373,12 @@ class _Screening:
 
 
 def _notes_on_references(references: Sequence[LoadedReference]) -> tuple[str, ...]:
-    return tuple(
-        f"Reference {number} counts as unmarked: its mask is empty."
-        for number, reference in enumerate(references, start=1)
-        if reference.mask is not None and reference.box is None
-    )
+    notes = []
+    for number, reference in enumerate(references, start=1):
+        notes += [f"Reference {number}: {note}" for note in reference.notes]
+        if reference.mask is not None and reference.box is None:
+            notes.append(f"Reference {number} counts as unmarked: its mask is empty.")
+    return tuple(notes)
 
 
 def _source_of(image: ImageSource) -> str:
