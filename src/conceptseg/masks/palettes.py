@@ -16,6 +16,7 @@ __all__ = ["read_palette"]
 NOTE_VOID_INDEX = "The mask's palette index 255 was read as ignored."
 
 _VOID = 255
+_FEWEST_SHADES = 4
 _VOID_COLOUR = (224, 224, 192)  # what Pascal VOC paints it
 
 
@@ -54,7 +55,7 @@ def read_palette(
     if _reads_as_greys(colours):
         reading = read_integers(table[indices][..., 0], name, Selection(), ~ignored)
         return MaskReading(reading.target, reading.ignore | ignored, reading.notes)
-    ground = {index for index, (*rgb, alpha) in colours.items() if max(rgb) == 0 or alpha < 128}
+    ground = _background_of(colours)
     objects = set(colours) - ground
     guessed = selection.ignore is None and _is_void(objects, colours)
     if guessed:
@@ -63,7 +64,7 @@ def read_palette(
     if _is_one_object(objects, ground):
         target = np.isin(indices, sorted(objects))
         return MaskReading(target, ignored, notes + ((NOTE_COLOUR,) if objects - {1} else ()))
-    soft = _read_as_shades(table[indices], ~ignored)
+    soft = _read_as_shades(table[indices], ~ignored) if len(objects) >= _FEWEST_SHADES else None
     if soft is None:
         raise refusal(name, "palette indices", in_words(colours))
     return MaskReading(soft.target, ignored, notes + soft.notes)
@@ -80,6 +81,12 @@ def _reads_as_greys(colours: Mapping[int, tuple[int, ...]]) -> bool:
         return False
     own = all(rgba[0] == index for index, rgba in colours.items())
     return own or len(colours) > 2 or not any(rgba[0] == 0 for rgba in colours.values())
+
+
+def _background_of(colours: Mapping[int, tuple[int, ...]]) -> set[int]:
+    """Index 0 where that is black, else whatever is black, and what is transparent; entries without colour are black."""
+    black = {index for index, (*rgb, _) in colours.items() if max(rgb) == 0}
+    return ({0} if 0 in black else black) | {index for index, (*_, alpha) in colours.items() if alpha < 128}
 
 
 def _is_void(objects: set[int], colours: Mapping[int, tuple[int, ...]]) -> bool:
