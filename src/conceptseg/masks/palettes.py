@@ -27,7 +27,7 @@ def read_palette(
 
     | palette | target | ignored |
     |---|---|---|
-    | greys of their own index, or more than two greys | as the grey level, by the table of `read_values` | as that |
+    | greys of their own index, with white, or more than two | the grey level, by the table of `read_values` | as that |
     | index 0 black or transparent, and index 1 | 1 | 255, beside other indices |
     | a black index other than 0, and one colour | the colour | 255, as above |
     | index 0 black, and 255 | 255, unless it is painted as VOC paints its void | 255, if so |
@@ -76,15 +76,16 @@ def _read_as_shades(rgba: UInt8[np.ndarray, "h w 4"], counted: Bool[np.ndarray, 
 
 
 def _reads_as_greys(colours: Mapping[int, tuple[int, ...]]) -> bool:
-    """Whether the grey levels are what counts: all are opaque greys, of their own index or too many to be labels."""
+    """Whether the grey levels are what counts: all are opaque greys, of their own index, with white, or many."""
     if any(alpha < 128 or len({*rgb}) > 1 for *rgb, alpha in colours.values()):
         return False
     own = all(rgba[0] == index for index, rgba in colours.items())
-    return own or len(colours) > 2 or not any(rgba[0] == 0 for rgba in colours.values())
+    levels = {rgba[0] for rgba in colours.values()}
+    return own or len(colours) > 2 or 0 not in levels or 255 in levels
 
 
 def _background_of(colours: Mapping[int, tuple[int, ...]]) -> set[int]:
-    """Index 0 where that is black, else whatever is black, and what is transparent; entries without colour are black."""
+    """Index 0 where that is black, else all that is black, and what is transparent; entries that lack are black too."""
     black = {index for index, (*rgb, _) in colours.items() if max(rgb) == 0}
     return ({0} if 0 in black else black) | {index for index, (*_, alpha) in colours.items() if alpha < 128}
 

@@ -120,7 +120,7 @@ def _read_truth(
         kept = np.where(ignored, 0, array)
         _checked_top(kept, "truth")
         return kept > 0.5, ignored
-    reading = read_integers(array, "truth", Selection(label, ignore))
+    reading = read_integers(array, "given as truth", Selection(label, ignore))
     by_table = label is not None or NOTE_VOID in reading.notes or array.max() > 255
     ignored = reading.ignore if by_table or ignore is not None else np.zeros(array.shape, dtype=bool)
     kept = np.where(ignored, 0, array)
