@@ -12,7 +12,7 @@ import numpy as np
 
 from conceptseg.data import Reference, load_reference
 from conceptseg.errors import ImageError
-from conceptseg.images import load_image
+from conceptseg.images import read_image
 from conceptseg.inference import ConceptSegmenter, Route, SegmentationResult
 from conceptseg.protocol import build_mosaic
 
@@ -28,11 +28,20 @@ class FakeSegmenter(ConceptSegmenter):
     def __call__(
         self, image: Any, concept: str, references: Sequence[Reference] = (), *, route: str = "auto"
     ) -> SegmentationResult:
-        picture = load_image(image)
+        read = read_image(image)
+        picture = read.image
         mask = np.zeros((picture.height, picture.width), dtype=bool)
         mask[:, : picture.width // 2] = True
         return SegmentationResult(
-            concept, str(image), picture, mask, Route.DIRECT, presence=0.9, threshold=0.2, timings={"encode": 0.5}
+            concept,
+            str(image),
+            picture,
+            mask,
+            Route.DIRECT,
+            presence=0.9,
+            threshold=0.2,
+            notes=read.notes,
+            timings={"encode": 0.5},
         )
 
     def build_mosaic(self, references: Sequence[Reference]) -> Any:
