@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -59,7 +61,7 @@ def stretch_floats(values: np.ndarray, name: str) -> tuple[UInt8[np.ndarray, "*s
     if (low >= 0 and _FAINT <= high <= 1) or low == high == 0:
         return np.rint(values * 255).astype(np.uint8), ()
     low = min(low, 0.0)
-    share = (values.astype(np.float64) - low) / max(high - low, np.finfo(np.float64).tiny)
+    share = (values.astype(np.float64) - low) / max(high - low, sys.float_info.min)
     return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8), (NOTE_FLOATS,)
 
 

@@ -216,8 +216,9 @@ def read_mask(
     name = describe_source(source)
     if isinstance(source, LazyImage):
         source = source.make()
+    notes: tuple[str, ...] = ()
     if isinstance(source, np.ndarray):
-        reading, notes = _read_array_mask(source, name, selection), ()
+        reading = _read_array_mask(source, name, selection)
     else:
         decoded = decode(source, MAX_PIXELS)
         reading, notes = _read_image_mask(decoded, name, selection), decoded.notes

@@ -340,7 +340,7 @@ def test_the_same_questions_score_the_same_however_their_truth_is_stored(fake_me
     assert scores["1"] == scores["255"] == scores["7"] and min(scores["1"]) > 0
 
 
-def test_labels_are_not_for_the_world(tmp_path):
+def test_labels_are_not_for_the_world(fake_method, tmp_path):
     with pytest.raises(InputError, match="world:living:seen_test:1:0 makes exact masks"):
         measure(config_of("world:living:seen_test:1:0", label=1), tmp_path / "run")
     with pytest.raises(InputError, match="label must be a whole number or a colour"):
