@@ -361,8 +361,8 @@ def test_a_picture_opened_by_the_caller_keeps_its_name(nano, tmp_path, presence)
 
 def test_what_was_guessed_of_images_and_references_is_noted(nano, replies):
     dim = np.full((20, 30, 3), 900, np.uint16)
-    marked = np.zeros((40, 60), np.uint8)
-    marked[5:20, 5:20], marked[30:] = 1, 255
+    marked = np.zeros((30, 40), np.uint8)
+    marked[5:20, 5:20], marked[25:] = 1, 255
     replies.append(reply())
     result = nano(dim, "cat", [Reference(picture(), mask=marked)], route="reason")
     assert result.notes[0] == "The picture uses 10 of its 16 bits; it was scaled by those."
@@ -371,8 +371,8 @@ def test_what_was_guessed_of_images_and_references_is_noted(nano, replies):
 
 
 def test_references_may_name_their_label(nano):
-    labels = np.full((40, 60), 2, np.uint8)
-    labels[10:20, 30:50] = 7
+    labels = np.full((30, 40), 2, np.uint8)
+    labels[10:20, 20:35] = 7
     with pytest.raises(ImageError, match="values 2, 7"):
         nano.build_mosaic([Reference(picture(), mask=labels)])
     first, second = (nano.build_mosaic([Reference(picture(), mask=labels, label=k)]) for k in (7, 2))
