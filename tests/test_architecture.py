@@ -15,7 +15,19 @@ import conceptseg
 
 ROOT = Path(conceptseg.__file__).parent
 FLOORS = [
-    {"errors", "taxonomy", "geometry", "files", "images", "naming", "validation", "words"},
+    {
+        "errors",
+        "taxonomy",
+        "geometry",
+        "files",
+        "naming",
+        "words",
+        "masks",
+        "depth",
+        "decoding",
+        "images",
+        "validation",
+    },
     {"protocol"},
     {"metrics"},
     {"data"},

@@ -67,7 +67,7 @@ def time_routes(segmenter: ConceptSegmenter, samples: Iterable[ConceptSample]) -
 
 def _ask(segmenter: ConceptSegmenter, sample: ConceptSample, route: str) -> tuple[float, bool]:
     image = load_image(sample.image).copy()
-    query = Query(image, sample.concept, segmenter.build_mosaic(sample.references), sample.id)
+    query = Query(image, sample.concept, segmenter.prepare(sample.references), sample.id)
     begin = time.perf_counter()
     (result,) = segmenter.segment_batch([query], route=route)
     return time.perf_counter() - begin, result.route is Route.DIRECT

@@ -1,23 +1,31 @@
 """One safe way to read a picture, a mask, and to resize either: the only image loading in the tree.
 
-A picture becomes an upright 8-bit RGB `PIL.Image`, a mask a boolean array, whatever they were stored as. What cannot
-be read is an `ImageError` that names the source.
+A picture becomes an upright 8-bit RGB `PIL.Image`, a mask a boolean array, whatever they were stored as; what had to be
+guessed or scaled for that is told in notes. What cannot be read is an `ImageError` that names the source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import TypeAlias
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from conceptseg.decoding import MAX_PIXELS, Decoded, ImageSource, LazyImage, decode, describe_source
+from conceptseg.depth import scale_16_bit, to_8_bit, widen_colours
 from conceptseg.errors import ImageError
+from conceptseg.masks import (
+    IGNORE_VALUE,
+    Label,
+    MaskReading,
+    Selection,
+    read_colours,
+    read_palette,
+    read_values,
+    read_with_alpha,
+)
 
 __all__ = [
     "IGNORE_VALUE",
@@ -25,12 +33,18 @@ __all__ = [
     "MAX_PIXELS",
     "ImageSource",
     "LazyImage",
+    "MaskReading",
+    "ReadImage",
+    "SelectedMask",
     "describe_source",
     "load_image",
     "load_mask",
     "load_mask_with_ignore",
+    "read_image",
+    "read_mask",
     "resize_image",
     "resize_mask",
+    "select_label",
 ]
 
 IMAGE_SUFFIXES = frozenset(
@@ -40,50 +54,74 @@ IMAGE_SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class LazyImage:
-    """A picture or mask that is made when it is read, such as a mask drawn from polygons."""
+class ReadImage:
+    """A picture as read."""
 
-    make: Callable[[], np.ndarray]
-    """Gives an array that `load_image` or `load_mask` reads; a partial of a module's function can go to workers."""
-    name: str
-    """What messages call it, e.g. the annotation's file and entry."""
+    image: Image.Image
+    """Upright RGB that shares nothing with its source."""
+    notes: tuple[str, ...] = ()
+    """What was left out or scaled; sentences about the picture that are the same for every picture of a kind."""
 
 
-ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray | LazyImage
-"""A file name, an encoded file's bytes, a PIL image, an array, or something made when read: what is loaded here."""
+@dataclass(frozen=True, eq=False)
+class SelectedMask(LazyImage):
+    """A mask together with the label that is its target and the value that is not judged; see `select_label`."""
 
-MAX_PIXELS = 178_956_970
-"""Largest picture read by default: Pillow's own limit against decompression bombs (half a gigabyte of RGB)."""
+    source: ImageSource
+    """The mask as it is stored."""
+    label: Label | None
+    ignore: Label | None
 
-IGNORE_VALUE = 128
-"""The grey level that on-disk masks give to pixels that count neither as target nor as background."""
 
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_RUNS_PROGRAMS = {"EPS": "Ghostscript"}
+def select_label(source: ImageSource, label: Label | None, ignore: Label | None) -> SelectedMask:
+    """A mask source that carries its selection, for where a mask is only named and read later.
+
+    Args:
+        source: a label map or mask.
+        label: as for `read_mask`.
+        ignore: as for `read_mask`.
+
+    Raises:
+        InputError: `label` or `ignore` is nothing that selects.
+    """
+    Selection.of(label, ignore)
+    chosen = [f"{what} {value}" for what, value in (("label", label), ("ignore", ignore)) if value is not None]
+    name = f"{describe_source(source).strip(chr(39))} ({', '.join(chosen)})"
+    return SelectedMask(partial(_levels_of, source, label, ignore), name, source, label, ignore)
+
+
+def _levels_of(source: ImageSource, label: Label | None, ignore: Label | None) -> UInt8[np.ndarray, "h w"]:
+    return read_mask(source, label=label, ignore=ignore).levels()
 
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read a picture as upright RGB.
+    """Read a picture as upright RGB: `read_image` without its notes.
 
-    EXIF orientation is applied; alpha is composited on white; palettes, CMYK and 16-bit grey are converted to their
-    full range; an animation gives its first frame. The result shares nothing with the source and carries no metadata.
+    Args:
+        source: As for `read_image`.
+        max_pixels: Largest width × height that is decoded.
+
+    Raises:
+        ImageError: as from `read_image`.
+    """
+    return read_image(source, max_pixels=max_pixels).image
+
+
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> ReadImage:
+    """Read a picture as upright RGB, and say what was left out or scaled.
+
+    EXIF orientation is applied; alpha is composited on white; palettes and CMYK are converted. Grey of more than 8 bits
+    is scaled by the bits it uses (12 bits in a 16-bit file are not black), floating-point files by their range where
+    that is not 0..1. Of an animation or a file of several pages the first is read. The result shares nothing with the
+    source and carries no metadata.
 
     Args:
         source: A file name, the bytes of a file, a PIL image, or an array of shape (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4) with dtype bool, uint8 (0..255), uint16 (0..65535) or float (0..1).
+            (H, W, 4) with dtype bool, uint8 (0..255), uint16 (by the bits it uses) or float (0..1).
         max_pixels: Largest width × height that is decoded.
 
     Returns:
-        A PIL image of mode "RGB".
+        The picture, and a note for everything that was scaled or left out.
 
     Raises:
         ImageError: the source is missing, no image, truncated, too large, an array of another shape or dtype, or
@@ -93,60 +131,104 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     if isinstance(source, LazyImage):
         source = source.make()
     if isinstance(source, np.ndarray):
-        return _flatten(Image.fromarray(_array_to_uint8(source, name)), "array")
-    return _flatten(_to_8_bit(_decode(source, max_pixels), name), name)
+        pixels, notes = _array_to_uint8(source, name)
+        return ReadImage(_flatten(Image.fromarray(pixels), "array"), notes)
+    decoded = decode(source, max_pixels)
+    image, scaled = to_8_bit(decoded.image, name)
+    if decoded.is_half:
+        image, scaled = widen_colours(image)
+    return ReadImage(_flatten(image, name), decoded.notes + scaled)
 
 
-def load_mask(source: ImageSource, size_hw: tuple[int, int] | None = None) -> Bool[np.ndarray, "h w"]:
-    """Read a mask as booleans, true on the target; ignored pixels (128) count as background.
-
-    See `load_mask_with_ignore` for what is understood.
+def load_mask(
+    source: ImageSource,
+    size_hw: tuple[int, int] | None = None,
+    *,
+    label: Label | None = None,
+    ignore: Label | None = None,
+) -> Bool[np.ndarray, "h w"]:
+    """Read a mask as booleans, true on the target; ignored pixels count as background.
 
     Args:
-        source: As for `load_image`.
+        source: As for `read_mask`.
         size_hw: The size of the picture that the mask belongs to, to be checked.
+        label: As for `read_mask`.
+        ignore: As for `read_mask`.
 
     Raises:
-        ImageError: the source cannot be read, or its size is not `size_hw`.
+        ImageError: as from `read_mask`.
     """
-    return load_mask_with_ignore(source, size_hw)[0]
+    return read_mask(source, size_hw, label=label, ignore=ignore).target
 
 
 def load_mask_with_ignore(
-    source: ImageSource, size_hw: tuple[int, int] | None = None
+    source: ImageSource,
+    size_hw: tuple[int, int] | None = None,
+    *,
+    label: Label | None = None,
+    ignore: Label | None = None,
 ) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """Read a mask and the pixels it declares undecided.
-
-    Understood are, in this order: varying alpha (the target is what is opaque, whatever its colour); boolean or 0/1
-    values; palettes with colours (black is background, every other colour target); grey levels (above 128 target,
-    128 ignored, below background); coloured pixels (target when a channel reaches 128). Float arrays are
-    probabilities in 0..1 (target from 0.5 on) or levels in 0..255; integer arrays of any width hold 0/1 or levels.
-    A map of several labels 0, 1, 2, … is no mask: select one label first, `labels == 2`.
+    """Read a mask and the pixels it declares undecided: `read_mask` without its notes.
 
     Args:
-        source: As for `load_image`; arrays may have any integer or float dtype.
-        size_hw: The size of the picture that the mask belongs to, to be checked. A mask is never resized to fit: one
-            of another size is more often a mask of another picture.
+        source: As for `read_mask`.
+        size_hw: The size of the picture that the mask belongs to, to be checked.
+        label: As for `read_mask`.
+        ignore: As for `read_mask`.
 
     Returns:
         (target, ignore), two boolean arrays of shape (H, W), never both true.
 
     Raises:
-        ImageError: the source cannot be read, or its size is not `size_hw`.
+        ImageError: as from `read_mask`.
     """
+    reading = read_mask(source, size_hw, label=label, ignore=ignore)
+    return reading.target, reading.ignore
+
+
+def read_mask(
+    source: ImageSource,
+    size_hw: tuple[int, int] | None = None,
+    *,
+    label: Label | None = None,
+    ignore: Label | None = None,
+) -> MaskReading:
+    """Read a mask, the pixels it declares undecided, and what had to be guessed.
+
+    A mask says the same however it is stored: `conceptseg.masks.values.read_values` has the table for numbers (files
+    and arrays of any depth), `read_colours` and `read_with_alpha` those for three and four channels, `read_palette`
+    that for palettes. What could be a map of labels is refused, unless the label is given.
+
+    Args:
+        source: As for `read_image`; arrays may have any integer or float dtype.
+        size_hw: The size of the picture that the mask belongs to, to be checked. A mask is never resized to fit: one
+            of another size is more often a mask of another picture.
+        label: The value that is the target (in a palette the index), a colour "#rrggbb", or "any" for all but 0.
+        ignore: The value or colour that is not to be judged.
+
+    Raises:
+        ImageError: the source cannot be read, its size is not `size_hw`, or it is a label map and no label is given.
+        InputError: `label` or `ignore` is nothing that selects.
+    """
+    if isinstance(source, SelectedMask) and label is None and ignore is None:
+        return read_mask(source.source, size_hw, label=source.label, ignore=source.ignore)
+    selection = Selection.of(label, ignore)
     name = describe_source(source)
     if isinstance(source, LazyImage):
         source = source.make()
+    notes: tuple[str, ...] = ()
     if isinstance(source, np.ndarray):
-        levels = _array_mask_levels(source)
+        reading = _read_array_mask(source, name, selection)
     else:
-        levels = _image_mask_levels(_decode(source, MAX_PIXELS), name)
-    if size_hw is not None and levels.shape != tuple(size_hw):
+        decoded = decode(source, MAX_PIXELS)
+        reading, notes = _read_image_mask(decoded, name, selection), decoded.notes
+    shape = reading.target.shape
+    if size_hw is not None and shape != tuple(size_hw):
         raise ImageError(
-            f"The mask {name} has {levels.shape[0]}×{levels.shape[1]} pixels (height × width), its image has "
+            f"The mask {name} has {shape[0]}×{shape[1]} pixels (height × width), its image has "
             f"{size_hw[0]}×{size_hw[1]}. Give the mask of this very image, at its size."
         )
-    return levels > IGNORE_VALUE, levels == IGNORE_VALUE
+    return MaskReading(reading.target, reading.ignore, notes + reading.notes)
 
 
 def resize_image(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image:
@@ -159,99 +241,6 @@ def resize_mask(mask: Bool[np.ndarray, "h w"], size_hw: tuple[int, int]) -> Bool
     """Stretch a mask to `size_hw` pixels, each taking the value of the nearest source pixel."""
     height, width = size_hw
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)) > 0
-
-
-def describe_source(source: ImageSource) -> str:
-    """What error messages and logs call a source: its file name, or its kind and size; of anything else the type."""
-    if isinstance(source, (str, Path)):
-        return repr(str(source))
-    if isinstance(source, bytes):
-        return f"<{len(source)} bytes>"
-    if isinstance(source, np.ndarray):
-        return f"<array {source.shape} {source.dtype}>"
-    if isinstance(source, LazyImage):
-        return repr(source.name)
-    if isinstance(filename := getattr(source, "filename", None), (str, Path)) and str(filename):
-        return repr(str(filename))
-    if isinstance(source, Image.Image):
-        return f"<PIL image {source.mode} {source.width}×{source.height}>"
-    return f"<{type(source).__name__}>"
-
-
-def _decode(source: str | Path | bytes | Image.Image, max_pixels: int) -> Image.Image:
-    """Any non-array source as a fully read, upright image in its own mode."""
-    name = describe_source(source)
-    if isinstance(source, Image.Image):
-        return _read_pixels(source, name, max_pixels)
-    if not isinstance(source, (str, Path, bytes)):
-        raise ImageError(f"Expected an image as a file name, bytes, a PIL image or an array, got {name}.")
-    with _open(source, name) as image:
-        return _read_pixels(image, name, max_pixels)
-
-
-def _open(source: str | Path | bytes, name: str) -> Image.Image:
-    try:
-        return Image.open(BytesIO(source) if isinstance(source, bytes) else Path(source))
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no image file {name}; only local files are read.") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image in a format that Pillow reads.") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{name} is too large: {error} Shrink it first, or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS "
-            "and pass max_pixels."
-        ) from error
-    except Exception as error:  # decoders raise nearly anything on broken files; all of it means "cannot be read"
-        raise ImageError(f"Cannot open the image {name}: {error}.") from error
-
-
-def _read_pixels(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
-    """The upright copy of an opened image; checks its size before decoding anything."""
-    if image.width * image.height > max_pixels:
-        raise ImageError(
-            f"{name} has {image.width}×{image.height} pixels, more than the limit of {max_pixels}. Shrink it first, "
-            "or pass a larger max_pixels."
-        )
-    if image.width == 0 or image.height == 0:
-        raise ImageError(f"{name} is empty: {image.width}×{image.height} pixels.")
-    if image.format in _RUNS_PROGRAMS:
-        raise ImageError(
-            f"{name} is an {image.format} file, which only {_RUNS_PROGRAMS[image.format]} can draw; "
-            "that is not run on files of unknown origin. Convert it to PNG first."
-        )
-    try:
-        image.load()
-    except Exception as error:  # as in `_open`
-        raise ImageError(f"Cannot read the image {name}, it seems damaged or truncated: {error}.") from error
-    orientation = _orientation(image)  # asked after loading, for Pillow turns TIFFs itself
-    upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
-    upright.format = image.format
-    return upright
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) when there is none or the metadata is broken."""
-    with suppress(Exception):  # broken metadata must not cost the picture
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    return 1
-
-
-def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    """Grey images of more than 8 bits as 8-bit grey over their full range; other images as they are."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image)
-    if image.mode == "F":
-        return Image.fromarray(_array_to_uint8(values, name))
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{name} holds values {values.min()}..{values.max()}; expected 8 or 16 bits a pixel.")
-    # Mode "I" holds 16-bit PNGs, but also 32-bit files of 8-bit content.
-    is_8_bit = image.mode == "I" and image.format != "PNG" and values.max() <= 255
-    return Image.fromarray(values.astype(np.uint8) if is_8_bit else _scale_16_bit(values))
-
-
-def _scale_16_bit(values: np.ndarray) -> UInt8[np.ndarray, "*shape"]:
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _flatten(image: Image.Image, name: str) -> Image.Image:
@@ -272,15 +261,15 @@ def _convert(image: Image.Image, mode: str, name: str) -> Image.Image:
         raise ImageError(f"{name} has the colour mode {image.mode!r}, which cannot be made {mode}: {error}.") from error
 
 
-def _array_to_uint8(array: np.ndarray, name: str) -> UInt8[np.ndarray, "h w *c"]:
-    """A picture array as 8 bits a channel, (H, W) or (H, W, 3 | 4)."""
+def _array_to_uint8(array: np.ndarray, name: str) -> tuple[UInt8[np.ndarray, "h w *c"], tuple[str, ...]]:
+    """A picture array as 8 bits a channel, (H, W) or (H, W, 3 | 4), and what was scaled."""
     array = _checked_shape(array, name)
     if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
+        return np.ascontiguousarray(array), ()
     if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
+        return array.astype(np.uint8) * np.uint8(255), ()
     if array.dtype == np.uint16:
-        return _scale_16_bit(array)
+        return scale_16_bit(array)
     if not np.issubdtype(array.dtype, np.floating):
         raise ImageError(f"{name}: expected dtype bool, uint8, uint16 or float, got {array.dtype}. Convert it first.")
     low, high = _finite_range(array, name)
@@ -288,7 +277,7 @@ def _array_to_uint8(array: np.ndarray, name: str) -> UInt8[np.ndarray, "h w *c"]
         raise ImageError(
             f"{name}: float pictures must lie in 0..1, got {low:g}..{high:g}. Divide by the maximum, or pass uint8."
         )
-    return np.rint(array * 255).astype(np.uint8)
+    return np.rint(array * 255).astype(np.uint8), ()
 
 
 def _checked_shape(array: np.ndarray, name: str) -> np.ndarray:
@@ -308,55 +297,34 @@ def _finite_range(array: np.ndarray, name: str) -> tuple[float, float]:
     return low, high
 
 
-def _image_mask_levels(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w"]:
-    """An opened mask as grey levels, 255 for certain target, 128 for ignored, 0 for background."""
-    if image.has_transparency_data and not image.mode.startswith(("I", "F")):
-        return _colour_levels(np.asarray(_convert(image, "RGBA", name)))
+def _read_image_mask(decoded: Decoded, name: str, selection: Selection) -> MaskReading:
+    """An opened mask by how it is stored."""
+    image = decoded.image
+    if decoded.is_half and not np.asarray(image.convert("RGB")).any():
+        raise ImageError(f"The mask {name} has 16 bits a channel, whose upper halves are 0. Save it with 8 bits.")
     if image.mode == "P":
-        return _palette_levels(np.asarray(_convert(image, "RGB", name)))
-    if image.mode in ("1", "L") or image.mode.startswith(("I", "F")):
-        return _grey_levels(np.asarray(image), name)
-    return _colour_levels(np.asarray(_convert(image, "RGB", name)))
+        return read_palette(np.asarray(image), _palette_of(image, name), name, selection)
+    if image.mode.startswith(("I", "F")) or (image.mode in ("1", "L") and not image.info.get("transparency")):
+        return read_values(np.asarray(image), name, selection)
+    if image.has_transparency_data:
+        return read_with_alpha(np.asarray(_convert(image, "RGBA", name)), name, selection)
+    return read_colours(np.asarray(_convert(image, "RGB", name)), name, selection)
 
 
-def _array_mask_levels(array: np.ndarray) -> UInt8[np.ndarray, "h w"]:
-    name = describe_source(array)
+def _read_array_mask(array: np.ndarray, name: str, selection: Selection) -> MaskReading:
     array = _checked_shape(array, name)
+    if array.ndim == 2:
+        return read_values(array, name, selection)
     if array.dtype.kind not in "buif":
         raise ImageError(f"{name}: a mask must hold booleans or numbers, got dtype {array.dtype}.")
-    return _grey_levels(array, name) if array.ndim == 2 else _colour_levels(_array_to_uint8(array, name))
+    if (array[..., 1:3] == array[..., :1]).all() and array.shape[2] == 3:
+        return read_values(array[..., 0], name, selection)
+    pixels = _array_to_uint8(array, name)[0]
+    return (read_with_alpha if pixels.shape[2] == 4 else read_colours)(pixels, name, selection)
 
 
-def _grey_levels(values: np.ndarray, name: str) -> UInt8[np.ndarray, "h w"]:
-    """One-channel masks of any dtype: booleans, 0/1, probabilities, 8- or 16-bit levels."""
-    low, high = _finite_range(values, name)
-    if low < 0 or high > 65535 or (values.dtype.kind == "f" and 1 < high <= IGNORE_VALUE):
-        raise ImageError(
-            f"{name}: mask values {low:g}..{high:g}; expected booleans, 0/1, 0..255, 16 bits, or probabilities in 0..1."
-        )
-    if high <= 1:
-        return np.where(values >= 0.5, 255, 0).astype(np.uint8)
-    return np.rint(values).astype(np.uint8) if high <= 255 else _scale_16_bit(values)
-
-
-def _palette_levels(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
-    """Palette masks by colour, as indices mean nothing: greys are levels, with colours all but black is target."""
-    if _is_grey(rgb).all():
-        return _grey_levels(rgb[..., 0], "palette mask")
-    return np.where(rgb.any(axis=2), 255, 0).astype(np.uint8)
-
-
-def _colour_levels(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w"]:
-    """RGB and RGBA masks: alpha when it says anything, else grey levels, with coloured pixels made 0 or 255."""
-    if pixels.shape[2] == 4:
-        alpha = pixels[..., 3]
-        if alpha.min() != alpha.max() or alpha.max() == 0:
-            return np.where(alpha >= 128, 255, 0).astype(np.uint8)
-    rgb = pixels[..., :3]
-    coloured = np.where(rgb.max(axis=2) >= 128, 255, 0)
-    levels = np.where(_is_grey(rgb), rgb[..., 0], coloured)
-    return _grey_levels(levels, "colour mask")
-
-
-def _is_grey(rgb: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    return (rgb[..., 0] == rgb[..., 1]) & (rgb[..., 1] == rgb[..., 2])
+def _palette_of(image: Image.Image, name: str) -> UInt8[np.ndarray, "256 4"]:
+    """The colour of every index, with its alpha."""
+    strip = image.resize((256, 1))
+    strip.putdata(list(range(256)))
+    return np.asarray(_convert(strip, "RGBA", name))[0]

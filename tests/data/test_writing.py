@@ -25,7 +25,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def test_a_sample_in_memory_survives_the_round_trip(tmp_path: Path):
-    levels = np.array([[0, 128, 255, 1, 0]], np.uint8).repeat(2, axis=1).repeat(8, axis=0)
+    levels = np.array([[0, 128, 255, 0, 0]], np.uint8).repeat(2, axis=1).repeat(8, axis=0)
     references = (Reference(NOISE[::-1], mask=HALF), Reference(Image.fromarray(NOISE), box=(1, 2, 3, 4)))
     words = {"rule": "r: ü", "answer": "a", "group": "g", "split": "val", "extra": {"seed": 3, "tags": ["x"]}}
     assert write_samples([make(mask=levels, references=references, **words)], tmp_path) == tmp_path / "samples.jsonl"

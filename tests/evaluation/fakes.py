@@ -15,7 +15,7 @@ from PIL import Image
 
 from conceptseg.data import ConceptSample, Reference, load_reference, write_samples
 from conceptseg.evaluation.baselines import Method
-from conceptseg.inference import ConceptSegmenter, Query, Route, RouteChoice, SegmentationResult
+from conceptseg.inference import ConceptSegmenter, PreparedReferences, Query, Route, RouteChoice, SegmentationResult
 from conceptseg.protocol import build_mosaic
 
 SIDE = 12
@@ -28,9 +28,12 @@ class FakeSegmenter(ConceptSegmenter):
     def __init__(self) -> None:
         self.model: Any = SimpleNamespace(config=SimpleNamespace(name="fake"))
 
-    def build_mosaic(self, references: Sequence[Reference]) -> Any:
+    def prepare(self, references: Sequence[Reference]) -> Any:
         loaded = [load_reference(reference) for reference in references]
-        return build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=28) if loaded else None
+        if not loaded:
+            return None
+        mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=28)
+        return PreparedReferences(mosaic, tuple(loaded))
 
 
 @dataclass

@@ -286,7 +286,7 @@ class FakeSegmenter:
         self.images: list[Image.Image] = []
         self.clock = 0.0
 
-    def build_mosaic(self, references: Any) -> None:
+    def prepare(self, references: Any) -> None:
         self.clock += 100.0
 
     def segment_batch(self, queries: Sequence[Query], *, route: str) -> list[Any]:

@@ -324,3 +324,24 @@ def test_overlaps_of_one_picture_are_resolved_by_presence(fake_method, tmp_path,
     path.write_text("\n".join(lines[1:]) + "\n")  # the road of picture one: needs its sky to be drawn again
     again = measure(config_of(folder, overlaps="resolved"), tmp_path / "resolved")
     assert numbers(again) == numbers(resolved) and len(path.read_text().splitlines()) == 4
+
+
+def test_the_same_questions_score_the_same_however_their_truth_is_stored(fake_method, data, tmp_path):
+    scores = {}
+    for name, kept in {"1": (1, None), "255": (255, None), "7": (7, 7), "refused": (7, None)}.items():
+        folder = write_set(tmp_path / name / "moths", 3)
+        for path in {row["mask"] for row in map(json.loads, (folder / "samples.jsonl").read_text().splitlines())}:
+            truth = np.asarray(Image.open(folder / path)) == 255
+            Image.fromarray(truth.astype(np.uint8) * kept[0]).save(folder / path)
+        rows = measure(config_of(folder, references=0, label=kept[1]), tmp_path / f"run{name}")
+        scores[name] = [row["iou"] for row in rows]
+        if name == "refused":
+            assert all("label map" in row["error"] for row in rows) and set(scores[name]) == {0.0}
+    assert scores["1"] == scores["255"] == scores["7"] and min(scores["1"]) > 0
+
+
+def test_labels_are_not_for_the_world(fake_method, tmp_path):
+    with pytest.raises(InputError, match="world:living:seen_test:1:0 makes exact masks"):
+        measure(config_of("world:living:seen_test:1:0", label=1), tmp_path / "run")
+    with pytest.raises(InputError, match="label must be a whole number or a colour"):
+        config_of("world:living:seen_test:1:0", label="seven")

@@ -326,8 +326,8 @@ def test_how_a_concept_is_typed_does_not_matter(nano, route):
 
 def test_a_picture_that_was_drawn_upon_is_encoded_again(nano, presence, monkeypatch):
     encoded = []
-    encode = nano.model.segmenter.encode
-    monkeypatch.setattr(nano.model.segmenter, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    glance = nano.model.segmenter.glance
+    monkeypatch.setattr(nano.model.segmenter, "glance", lambda pixels: encoded.append(len(pixels)) or glance(pixels))
     image = picture()
     for _ in range(2):
         nano.segment_batch([Query(image, "cat")], route="direct")
@@ -436,3 +436,24 @@ def test_a_picture_opened_by_the_caller_keeps_its_name(nano, tmp_path, presence)
         result = nano(opened, "cat", route="direct")
     assert result.source == str(tmp_path / "photo.png")
     assert result.save(tmp_path / "out").name == "photo.mask.png"
+
+
+def test_what_was_guessed_of_images_and_references_is_noted(nano, replies):
+    dim = np.full((20, 30, 3), 900, np.uint16)
+    marked = np.zeros((30, 40), np.uint8)
+    marked[5:20, 5:20], marked[25:] = 1, 255
+    replies.append(reply())
+    result = nano(dim, "cat", [Reference(picture(), mask=marked)], route="reason")
+    assert result.notes[0] == "The picture uses 10 of its 16 bits; it was scaled by those."
+    assert result.notes[1].startswith("Reference 1: The mask holds 0, 1 and its largest possible value")
+    assert nano(dim, "cat", route="direct").notes == result.notes[:1]
+
+
+def test_references_may_name_their_label(nano):
+    labels = np.full((30, 40), 2, np.uint8)
+    labels[10:20, 20:35] = 7
+    with pytest.raises(ImageError, match="values 2, 7"):
+        nano.build_mosaic([Reference(picture(), mask=labels)])
+    first, second = (nano.build_mosaic([Reference(picture(), mask=labels, label=k)]) for k in (7, 2))
+    plain = nano.build_mosaic([Reference(picture(), mask=labels == 7)])
+    assert first.boxes_xyxy == plain.boxes_xyxy != second.boxes_xyxy

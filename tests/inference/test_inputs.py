@@ -14,7 +14,8 @@ from conceptseg.data import ConceptSample, Reference
 from conceptseg.data.samples import _checked_box
 from conceptseg.errors import ImageError, InputError, SampleError
 from conceptseg.inference.inputs import InTurn, Query, as_images, check_batch_size, chunks, try_query
-from conceptseg.inference.references import MosaicMaker, as_references
+from conceptseg.inference.references import ReferencePreparer, as_references
+from tests.training.tiny import tiny_model
 
 MASK = np.eye(20, dtype=bool)
 
@@ -89,21 +90,22 @@ def test_what_is_no_box_is_refused(box):
 @pytest.mark.parametrize("box", [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (0.0, 0.5, 1.0, 1.0)])
 def test_a_box_in_fractions_is_no_speck(box):
     with pytest.raises(SampleError, match="Boxes are in pixels: fractions of the picture would be"):
-        MosaicMaker(56)([Reference(picture(), box=box)])
+        ReferencePreparer(tiny_model())([Reference(picture(), box=box)])
 
 
 def test_a_box_beyond_its_picture_is_cut_and_told_of_or_refused():
-    mosaic = MosaicMaker(56)([Reference(picture(), box=(5, 5, 40, 10)), Reference(picture(), box=(5, 5, 20, 10))])
+    cut = [Reference(picture(), box=(5, 5, 40, 10)), Reference(picture(), box=(5, 5, 20, 10))]
+    mosaic = ReferencePreparer(tiny_model())(cut).mosaic
     assert mosaic.notes == (
         "Reference 1: its box (5.0, 5.0, 40.0, 10.0) reaches beyond its picture (20×20) and was cut.",
     )
     with pytest.raises(SampleError, match="lies outside its picture of 20×20"):
-        MosaicMaker(56)([Reference(picture(), box=(30, 5, 40, 10))])
+        ReferencePreparer(tiny_model())([Reference(picture(), box=(30, 5, 40, 10))])
 
 
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(ImageError, match="its image has 20×20"):
-        MosaicMaker(56)([Reference(picture(), mask=np.ones((10, 20), dtype=bool))])
+        ReferencePreparer(tiny_model())([Reference(picture(), mask=np.ones((10, 20), dtype=bool))])
 
 
 def saved(path: Path, shade: int) -> Path:
@@ -112,7 +114,7 @@ def saved(path: Path, shade: int) -> Path:
 
 
 def test_a_corrected_file_or_array_is_read_again(tmp_path):
-    make = MosaicMaker(56)
+    make = ReferencePreparer(tiny_model())
     array, mask, opened = np.full((20, 20, 3), 50, dtype=np.uint8), MASK.copy(), picture(70)
     references = [Reference(saved(tmp_path / "r.png", 10)), Reference(array, mask=mask), Reference(opened)]
     seen = [make(references)]
@@ -127,11 +129,11 @@ def test_a_corrected_file_or_array_is_read_again(tmp_path):
         change()
         seen.append(make(references))
         assert seen[-1] is not seen[-2] and make(references) is seen[-1]
-    assert len({mosaic.image.tobytes() for mosaic in seen}) >= 4
+    assert len({prepared.mosaic.image.tobytes() for prepared in seen}) >= 4
 
 
 def test_another_box_is_another_mosaic():
-    make = MosaicMaker(56)
+    make = ReferencePreparer(tiny_model())
     assert make([Reference(picture(), box=(1, 1, 9, 9))]) is not make([Reference(picture(), box=(1, 1, 9, 8))])
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from conceptseg.data import Reference, load_reference
 from conceptseg.errors import ImageError
-from conceptseg.images import load_image
-from conceptseg.inference import ConceptSegmenter, Route, SegmentationResult
+from conceptseg.images import read_image
+from conceptseg.inference import ConceptSegmenter, PreparedReferences, Route, SegmentationResult
 from conceptseg.protocol import build_mosaic
 
 
@@ -28,16 +28,28 @@ class FakeSegmenter(ConceptSegmenter):
     def __call__(
         self, image: Any, concept: str, references: Sequence[Reference] = (), *, route: str = "auto"
     ) -> SegmentationResult:
-        picture = load_image(image)
+        read = read_image(image)
+        picture = read.image
         mask = np.zeros((picture.height, picture.width), dtype=bool)
         mask[:, : picture.width // 2] = True
         return SegmentationResult(
-            concept, str(image), picture, mask, Route.DIRECT, presence=0.9, threshold=0.2, timings={"encode": 0.5}
+            concept,
+            str(image),
+            picture,
+            mask,
+            Route.DIRECT,
+            presence=0.9,
+            threshold=0.2,
+            notes=read.notes,
+            timings={"encode": 0.5},
         )
 
-    def build_mosaic(self, references: Sequence[Reference]) -> Any:
+    def prepare(self, references: Sequence[Reference]) -> Any:
         loaded = [load_reference(reference) for reference in references]
-        return build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=84) if loaded else None
+        if not loaded:
+            return None
+        mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=84)
+        return PreparedReferences(mosaic, tuple(loaded))
 
     def stream(
         self, images: Sequence[Path], concept: str, references: Sequence[Reference], *, batch_size: int, route: str

@@ -74,6 +74,30 @@ def test_a_folder_with_broken_pictures_gives_the_others_and_says_which_failed(fo
     assert "20 images: 17 masks (17 direct, 0 reasoned), 3 failed" in printed.out.splitlines()[-1]
 
 
+def test_what_was_scaled_or_left_out_is_counted_at_the_end(tmp_path, fake, capsys):
+    for number in range(2):
+        Image.fromarray(np.full((6, 8), 4000, np.uint16)).save(tmp_path / f"deep{number}.tif")
+    pages = [Image.new("L", (8, 6), level) for level in (9, 200)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    assert main(command(tmp_path, tmp_path / "out")) == 0
+    told = capsys.readouterr().err
+    assert "note, 2 of 3 images: The picture uses 12 of its 16 bits" in told
+    assert "note, 1 of 3 images: The file has several frames or pages, of which only the first was read." in told
+    assert sorted(len(row["notes"]) for row in records(tmp_path / "out")) == [1, 1, 1]
+
+
+def test_references_that_are_label_maps_want_a_label(folder, tmp_path, fake, capsys):
+    labels = tmp_path / "labels.png"
+    Image.fromarray(np.where(np.arange(192).reshape(12, 16) % 16 < 5, 7, 2).astype(np.uint8)).save(labels)
+    words = [*command(folder, tmp_path / "out"), "--ref", f"{folder / '00.png'}@{labels}"]
+    assert main(words) == 2
+    assert "holds the values 2, 7" in capsys.readouterr().err
+    assert main([*words, "--label", "7"]) == 1  # the broken pictures
+    capsys.readouterr()
+    assert main([*words, "--label", "2"]) == 2  # another request
+    assert "differs in: references" in capsys.readouterr().err
+
+
 def test_notes_are_shown_once_with_their_count(folder, tmp_path, fake, monkeypatch, capsys):
     answer = FakeSegmenter.__call__
 

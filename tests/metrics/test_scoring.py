@@ -198,8 +198,9 @@ def test_failed_row_is_the_worst_of_everything() -> None:
         (np.ones((0, 2)), np.ones((0, 2)), r"got shape \(0, 2\)"),
         (np.full((2, 2), 1.5), np.ones((2, 2)), r"prediction must lie in 0..1 for dtype float64, got 1.5"),
         (np.full((2, 2), np.nan), np.ones((2, 2)), r"prediction must lie in 0..1"),
-        (np.ones((2, 2)), np.full((2, 2), -1), r"truth must lie in 0..255 for dtype int64, got -1"),
-        (np.ones((2, 2)), np.full((2, 2), 300), r"truth must lie in 0..255"),
+        (np.ones((2, 2)), np.full((2, 2), -1), r"given as truth is a label map.* values -1\."),
+        (np.ones((2, 2)), np.full((2, 2), 300), r"given as truth is a label map.* values 300\."),
+        (np.full((2, 2), 2), np.ones((2, 2)), r"prediction holds 2 and 2 alone.*prediction == label"),
         (np.array([["a"]]), np.ones((1, 1)), r"prediction must be bool, integer or float"),
     ],
 )
@@ -214,3 +215,27 @@ def test_wrong_options_are_refused_in_words() -> None:
         score(mask, mask, integer_wfm=True)
     with pytest.raises(InputError, match=r"Unknown protocol 'mine'. Known protocols: native, paper"):
         get_protocol("mine")
+
+
+@pytest.mark.parametrize("protocol", ["native", "paper"])
+def test_the_score_does_not_depend_on_how_the_truth_is_stored(protocol: str) -> None:
+    truth, prediction = disc(10, 40), disc(8, 40)
+    expected = score(prediction, truth, protocol)
+    ones = truth.astype(np.uint8)
+    for stored in (ones, ones * 255, ones.astype(np.uint16) * 65535, ones.astype(np.int64), ones.astype(float)):
+        assert score(prediction, stored, protocol) == expected
+    assert score(prediction, ones * 7, protocol, label=7) == expected
+    void = ones.copy()
+    void[:, 30:] = 255
+    assert score(prediction, void, protocol) == score(prediction, void, protocol, ignore=255)
+    assert score(prediction, void, protocol) == score(
+        prediction, np.where(void == 1, 255, np.where(void == 255, 128, 0)), protocol, 128
+    )
+
+
+def test_truths_that_are_label_maps_are_refused() -> None:
+    for labels in (disc(10, 40) * np.uint8(2), np.where(disc(10, 40), 7, 255), disc(10, 40).astype(np.uint16) * 26001):
+        with pytest.raises(InputError, match=r"label map.*label=…"):
+            score(disc(8, 40), labels)
+    assert score(disc(10, 40), np.where(disc(10, 40), 7, 18), label=7)["iou"] == 1.0
+    assert score(disc(10, 40), np.where(disc(10, 40), 7, 255), label=7, ignore=255)["mae"] == 0.0

@@ -7,8 +7,6 @@ import pytest
 from PIL import Image
 
 from conceptseg.data import read_samples
-from conceptseg.data.folders import pair_folders
-from conceptseg.errors import SampleError
 from conceptseg.interfaces.cli import main
 
 TINY = ["model.device=cpu", "log.to=[]", "log.watched=0", "max_steps=1", "batch_size=2", "per_device_batch_size=2"]
@@ -70,7 +68,7 @@ def test_images_and_masks_become_samples(two_folders, tmp_path, capsys):
     samples = read_samples(out)
     assert [(s.id, s.task, s.concept, s.answer, s.group) for s in samples] == [
         ("a", "industrial_anomaly", "dent", "dent", None),
-        ("dir/b", "industrial_anomaly", "dent", "dent", "dir"),
+        ("dir/b", "industrial_anomaly", "dent", "dent", None),
     ]
     assert np.asarray(Image.open(samples[0].mask)).sum() == 6 * 255
     assert "2 samples" in capsys.readouterr().out
@@ -83,16 +81,3 @@ def test_unusable_pairs_are_listed(two_folders, tmp_path, capsys):
     assert "left out: b: its mask is empty" in capsys.readouterr().err
     assert len((tmp_path / "set" / "samples.jsonl").read_text().splitlines()) == 1
     assert json.loads((tmp_path / "set" / "samples.jsonl").read_text())["id"] == "a"
-
-
-def test_folders_that_do_not_pair_off(two_folders, tmp_path):
-    images, masks = two_folders(["a.png", "b.png", "c.png", "c.jpg"], ["a.png", "c.png", "d.png"])
-    with pytest.raises(
-        SampleError, match=r"1 images without a mask: b; 1 masks without an image: d; 1 names with several images: c"
-    ):
-        pair_folders(images, masks, task="other_cd", concept="dent")
-    with pytest.raises(SampleError, match="There is no folder"):
-        pair_folders(tmp_path / "none", masks, task="other_cd", concept="dent")
-    (tmp_path / "void").mkdir()
-    with pytest.raises(SampleError, match="holds no pictures"):
-        pair_folders(tmp_path / "void", masks, task="other_cd", concept="dent")

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from conceptseg.data.benchmarks._common import take_by_hash
 from conceptseg.data.samples import ConceptSample
-from conceptseg.errors import SampleError
-from conceptseg.images import IMAGE_SUFFIXES
+from conceptseg.errors import InputError, SampleError
+from conceptseg.images import IMAGE_SUFFIXES, ImageSource, select_label
+from conceptseg.masks import Label
 
-__all__ = ["pair_folders"]
+__all__ = ["PairedFolders", "hold_out", "pair_folders"]
 
-_MASK_ENDINGS = ("_mask", "-mask", ".mask", "_gt", "-gt", "_label", "-label")
-_SHOWN = 10
+_MASK_ENDINGS = ("_mask", "-mask", ".mask", "_masks", "_gt", "-gt", "_label", "-label", "_segmentation", "_seg")
+_Names = dict[str, list[Path]]
+
+
+@dataclass(frozen=True, eq=False)
+class PairedFolders:
+    """What two folders gave."""
+
+    samples: Sequence[ConceptSample]
+    """In the order of their names."""
+    left_out: Sequence[tuple[str, str]]
+    """(name, why) of every picture and mask that is in no sample."""
 
 
 def pair_folders(
-    images: Path, masks: Path, *, task: str, concept: str, answer: str | None = None, split: str = "train"
-) -> list[ConceptSample]:
-    """One sample for every image, with the mask of the same name.
+    images: Path,
+    masks: Path,
+    *,
+    task: str,
+    concept: str,
+    answer: str | None = None,
+    split: str = "train",
+    label: Label | None = None,
+    ignore: Label | None = None,
+    group_by_folder: bool = False,
+) -> PairedFolders:
+    """One sample for every image that has a mask of its name.
 
-    Names are compared without folder's path and suffix; a mask's may end in `_mask`, `_gt` or `_label` besides. Both
-    folders are searched at any depth, and sub-folders must agree.
+    Names are compared without the folder's path and the suffix. A mask of the very name goes first; else its name may
+    end in `_mask`, `_gt`, `_label`, `_segmentation` … besides, or be the image's with its suffix. A mask belongs to one
+    image. Both folders are searched at any depth, and sub-folders must agree; where one lies in the other, or both are
+    one, a file is an image or a mask, never both.
 
     Args:
         images: a folder of pictures.
@@ -30,62 +55,126 @@ def pair_folders(
         concept: what the masks show, in words.
         answer: the same as a noun phrase of one to three words.
         split: what to call this part of the data.
+        label: the value that is the target, where masks are label maps; see `conceptseg.images.read_mask`.
+        ignore: the value that is not judged.
+        group_by_folder: make the sub-folder the sample's group: references come from the same group alone.
 
     Returns:
-        Samples in the order of their names; the sub-folder becomes the group.
+        The samples, and what was left out: images without a mask, masks without an image, names that occur twice.
 
     Raises:
-        SampleError: a folder is missing or empty, or pictures and masks do not pair off; all of these are named.
+        SampleError: a folder is missing or empty, or nothing pairs off.
+        InputError: `label` or `ignore` is nothing that selects.
     """
-    pictures, truths = _by_name(images, ()), _by_name(masks, _MASK_ENDINGS)
-    _require_pairs(pictures, truths)
-    return [
-        ConceptSample(
-            id=name,
-            task=task,
-            concept=concept,
-            image=pictures[name][0],
-            mask=truths[name][0],
-            answer=answer,
-            group=str(Path(name).parent) if "/" in name else None,
-            split=split,
-        )
-        for name in sorted(pictures)
+    pictures, truths = _names_of(images, masks)
+    left_out = list(_ambiguous(pictures, "images"))
+    pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
+    left_out += [
+        (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
     ]
+    left_out += [
+        (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
+    ]
+    left_out += [
+        (name, "a mask without an image") for name in truths if name not in pairs.values() and name not in pictures
+    ]
+    pairs = {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}
+    if not pairs:
+        told = "; ".join(f"{name}: {why}" for name, why in sorted(left_out)[:10])
+        raise SampleError(f"No image of {images} has a mask of its name in {masks}: {told}.")
+    selects = label is not None or ignore is not None
+    samples = []
+    for name in sorted(pairs):
+        mask: ImageSource = truths[pairs[name]][0]
+        samples.append(
+            ConceptSample(
+                id=name,
+                task=task,
+                concept=concept,
+                image=pictures[name][0],
+                mask=select_label(mask, label, ignore) if selects else mask,
+                answer=answer,
+                group=str(Path(name).parent) if group_by_folder and "/" in name else None,
+                split=split,
+            )
+        )
+    return PairedFolders(samples, sorted(left_out))
 
 
-def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, list[Path]]:
-    if not folder.is_dir():
-        raise SampleError(f"There is no folder {folder}.")
-    found: dict[str, list[Path]] = defaultdict(list)
+def hold_out(samples: Sequence[ConceptSample], share: float, seed: int) -> list[ConceptSample]:
+    """The samples with a share of them in split "val", chosen by (seed, id) alone.
+
+    Args:
+        samples: at least two.
+        share: above 0 and below 1; at least one sample goes to either side.
+        seed: which ones.
+
+    Raises:
+        InputError: the share is no such number, or there are too few samples.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"A validation share must lie between 0 and 1, got {share:g}.")
+    if len(samples) < 2:
+        raise InputError(f"{len(samples)} sample cannot be divided into train and val.")
+    count = min(max(1, round(share * len(samples))), len(samples) - 1)
+    chosen = take_by_hash([sample.id for sample in samples], count, str(seed))
+    return [replace(sample, split="val") if sample.id in chosen else sample for sample in samples]
+
+
+def _names_of(images: Path, masks: Path) -> tuple[_Names, _Names]:
+    """Names → files of both folders; in a shared folder, masks are what ends like one beside an image of its name."""
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise SampleError(f"There is no folder {folder}.")
+    inner, outer = images.resolve(), masks.resolve()
+    if inner == outer:
+        everything = _by_name(images, None)
+        truths = {name: everything[name] for name in everything if _bare(name) in everything and _bare(name) != name}
+        return {name: paths for name, paths in everything.items() if name not in truths}, truths
+    return _by_name(images, masks), _by_name(masks, images)
+
+
+def _by_name(folder: Path, other: Path | None) -> _Names:
+    """Pictures by their name, without what lies in the other folder where that is inside this one."""
+    found: _Names = defaultdict(list)
+    inner = None if other is None or folder.resolve().is_relative_to(other.resolve()) else other.resolve()
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden:
-            found[_bare(inside, endings)].append(path.resolve())
+        is_other = inner is not None and path.resolve().is_relative_to(inner)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden and not is_other:
+            found[inside.with_suffix("").as_posix()].append(path.resolve())
     if not found:
         raise SampleError(f"{folder} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     return dict(found)
 
 
-def _bare(inside: Path, endings: tuple[str, ...]) -> str:
-    name = inside.with_suffix("").as_posix()
-    ending = next((e for e in endings if name.lower().endswith(e) and len(name) > len(e)), "")
+def _bare(name: str) -> str:
+    """A mask's name without the ending that says so."""
+    ending = next((e for e in _MASK_ENDINGS if name.lower().endswith(e) and len(name) > len(e)), "")
     return name[: len(name) - len(ending)]
 
 
-def _require_pairs(pictures: dict[str, list[Path]], truths: dict[str, list[Path]]) -> None:
-    problems = {
-        "images without a mask": sorted(pictures.keys() - truths.keys()),
-        "masks without an image": sorted(truths.keys() - pictures.keys()),
-        "names with several images": sorted(name for name, paths in pictures.items() if len(paths) > 1),
-        "names with several masks": sorted(name for name, paths in truths.items() if len(paths) > 1),
-    }
-    told = [f"{len(names)} {what}: {_shorten(names)}" for what, names in problems.items() if names]
-    if told:
-        raise SampleError("Images and masks do not pair off: " + "; ".join(told) + ".")
+def _match(pictures: _Names, truths: _Names) -> dict[str, str]:
+    """Image name → mask name: exact names first, then the image's with its suffix, then endings in their order."""
+    pairs = {name: name for name in pictures if name in truths}
+    taken = set(pairs)
+    by_bare: dict[str, list[str]] = defaultdict(list)
+    for mask in sorted(truths.keys() - taken):
+        by_bare[_bare(mask)].append(mask)
+    for name in sorted(pictures.keys() - pairs.keys()):
+        with_suffix = f"{name}{pictures[name][0].suffix}"
+        candidates = (with_suffix, *by_bare[name], *by_bare[with_suffix])
+        free = next((mask for mask in candidates if mask in truths and mask not in taken), None)
+        if free is not None:
+            pairs[name] = free
+            taken.add(free)
+    return pairs
 
 
-def _shorten(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _ambiguous(names: _Names, what: str) -> Iterator[tuple[str, str]]:
+    return ((name, f"several {what}: {_listed(paths)}") for name, paths in names.items() if len(paths) > 1)
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths)

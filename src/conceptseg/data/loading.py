@@ -11,7 +11,7 @@ from PIL import Image
 from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import ImageError, SampleError
 from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, clip_box, fill_box
-from conceptseg.images import load_image, load_mask, load_mask_with_ignore
+from conceptseg.images import read_image, read_mask
 
 __all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample"]
 
@@ -26,6 +26,8 @@ class LoadedReference:
     """The target's mask at the picture's size, where the reference has one."""
     box: BoxXYXY | None
     """The reference's own box, cut to the picture, else its mask's; None with neither, or an empty mask."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, scaled or left out in reading picture and mask."""
 
     @property
     def region(self) -> Bool[np.ndarray, "h w"] | None:
@@ -47,6 +49,8 @@ class LoadedSample:
     """Pixels that no score may count, where there is a mask."""
     references: tuple[LoadedReference, ...]
     """The references in order."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, scaled or left out in reading the target's picture and mask."""
 
 
 def load_reference(reference: Reference) -> LoadedReference:
@@ -56,11 +60,14 @@ def load_reference(reference: Reference) -> LoadedReference:
         ImageError: a source cannot be read, or picture and mask differ in size.
         SampleError: the box lies outside the picture, or is in fractions of it rather than in pixels.
     """
-    image = load_image(reference.image)
+    image, notes = (read := read_image(reference.image)).image, read.notes
     size_hw = (image.height, image.width)
-    mask = None if reference.mask is None else load_mask(reference.mask, size_hw)
+    mask = None
+    if reference.mask is not None:
+        reading = read_mask(reference.mask, size_hw, label=reference.label, ignore=reference.ignore)
+        mask, notes = reading.target, notes + reading.notes
     if reference.box is None:
-        return LoadedReference(image, mask, None if mask is None else box_from_mask(mask))
+        return LoadedReference(image, mask, None if mask is None else box_from_mask(mask), notes)
     box = clip_box(reference.box, size_hw)
     if max(reference.box) <= 1 and min(reference.box) >= 0 and max(size_hw) > 1:
         width, height = image.size
@@ -73,7 +80,7 @@ def load_reference(reference: Reference) -> LoadedReference:
         raise SampleError(
             f"The box {reference.box} lies outside its picture of {image.width}×{image.height} pixels (width × height)."
         )
-    return LoadedReference(image, mask, box)
+    return LoadedReference(image, mask, box, notes)
 
 
 def load_sample(sample: ConceptSample) -> LoadedSample:
@@ -84,10 +91,12 @@ def load_sample(sample: ConceptSample) -> LoadedSample:
         SampleError: a reference's box lies outside its picture.
     """
     try:
-        image = load_image(sample.image)
+        image, notes = (read := read_image(sample.image)).image, read.notes
         mask, ignore = None, None
         if sample.mask is not None:
-            mask, ignore = load_mask_with_ignore(sample.mask, (image.height, image.width))
-        return LoadedSample(image, mask, ignore, tuple(load_reference(reference) for reference in sample.references))
+            reading = read_mask(sample.mask, (image.height, image.width))
+            mask, ignore, notes = reading.target, reading.ignore, notes + reading.notes
+        references = tuple(load_reference(reference) for reference in sample.references)
+        return LoadedSample(image, mask, ignore, references, notes)
     except (ImageError, SampleError) as error:
         raise type(error)(f"Sample {sample.id!r}: {error}") from error

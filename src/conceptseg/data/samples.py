@@ -11,6 +11,7 @@ from typing import Any
 from conceptseg.errors import InputError, SampleError
 from conceptseg.geometry import BoxXYXY
 from conceptseg.images import ImageSource
+from conceptseg.masks import Label, Selection
 from conceptseg.taxonomy import Level, level_of
 from conceptseg.words import check_words
 
@@ -23,6 +24,7 @@ class Reference:
 
     Raises:
         SampleError: the box does not hold four finite numbers with x1 < x2 and y1 < y2, or stands in the mask's place.
+        InputError: `label` or `ignore` is nothing that selects a value.
     """
 
     image: ImageSource
@@ -31,8 +33,13 @@ class Reference:
     """The target's mask, at the picture's size."""
     box: BoxXYXY | None = None
     """The target's box (x1, y1, x2, y2) in the picture's own pixels, not fractions; it goes before the mask's box."""
+    label: Label | None = None
+    """The mask's value that is the target, where it is a label map: a number, a colour "#rrggbb", or "any" but 0."""
+    ignore: Label | None = None
+    """The mask's value that is neither target nor background."""
 
     def __post_init__(self) -> None:
+        Selection.of(self.label, self.ignore)
         if isinstance(self.mask, (tuple, list)):
             raise SampleError(f"A mask must be a picture, got {self.mask!r}: a box is given as box=(x1, y1, x2, y2).")
         if self.box is not None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from conceptseg.data.reading import SAMPLES_FILE
+from conceptseg.data.reading import SAMPLES_FILE, read_samples
 from conceptseg.data.samples import ConceptSample, ImageSource, Reference
 from conceptseg.errors import SampleError
 from conceptseg.files import replacing
-from conceptseg.images import IGNORE_VALUE, describe_source, load_image, load_mask_with_ignore
+from conceptseg.images import describe_source, load_image, read_mask, select_label
 
-__all__ = ["write_samples"]
+__all__ = ["Appended", "append_samples", "write_samples"]
 
+_SHOWN = 5
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -42,9 +43,75 @@ def write_samples(samples: Iterable[ConceptSample], folder: str | Path) -> Path:
         if sample.id in rows:
             raise SampleError(f"The id {sample.id!r} occurs twice; ids must be unique in a folder.")
         rows[sample.id] = _dump(sample, _row(sample, store))
+    return _write_index(root, rows.values())
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What became of samples that were added to a folder."""
+
+    index: Path
+    added: int
+    unchanged: int
+    """Those that the folder held already, exactly so."""
+    kept: int
+    """The folder's other rows."""
+    renamed: Mapping[str, str]
+    """Ids that another split's picture has, and what they became: "test/001"."""
+
+
+def append_samples(samples: Iterable[ConceptSample], folder: str | Path) -> Appended:
+    """Write samples beside those that a folder holds already; all of its rows stay.
+
+    A sample that is there already is not written twice. One whose id belongs to another picture of another split gets
+    its split before its id.
+
+    Raises:
+        SampleError: the folder's index is broken; or it has another picture of a sample's id in the same split, or the
+            same picture with other words, another mask or in another split. Nothing is changed then.
+        ImageError: a picture or mask in memory cannot be read.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    earlier = _earlier_rows(root)
+    rows = dict(earlier)
+    store = _Store(root.resolve())
+    clashes, renamed, given = [], {}, 0
+    for sample in samples:
+        given += 1
+        row = _row(sample, store)
+        _dump(sample, row)
+        owner = earlier.get(sample.id)
+        if owner and owner["image"] != row["image"] and owner.get("split") != sample.split:
+            row["id"] = renamed[sample.id] = f"{sample.split}/{sample.id}"
+        if rows.setdefault(row["id"], row) != row:
+            clashes.append(row["id"])
+    if clashes:
+        store.undo()
+        shown = ", ".join(clashes[:_SHOWN]) + (f" and {len(clashes) - _SHOWN} more" if len(clashes) > _SHOWN else "")
+        raise SampleError(
+            f"{root} holds other samples of these ids, or the same pictures in another split or with another mask: "
+            f"{shown}. Choose another folder, or begin this one anew (--overwrite)."
+        )
+    index = _write_index(root, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()))
+    added = len(rows) - len(earlier)
+    return Appended(index, added, given - added, len(earlier) - (given - added), renamed)
+
+
+def _earlier_rows(root: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a folder that may not have any yet, checked as by `read_samples`."""
+    if not (root / SAMPLES_FILE).exists():
+        return {}
+    read_samples(root)
+    content = (root / SAMPLES_FILE).read_text(encoding="utf-8-sig")
+    rows = [json.loads(line) for line in content.split("\n") if line.strip()]
+    return {row["id"]: row for row in rows}
+
+
+def _write_index(root: Path, lines: Iterable[str]) -> Path:
     index = root / SAMPLES_FILE
     with replacing(index) as fresh:
-        fresh.write_text("".join(rows.values()), encoding="utf-8")
+        fresh.write_text("".join(lines), encoding="utf-8")
     return index
 
 
@@ -54,6 +121,12 @@ class _Store:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._copied: dict[tuple[Path, str], str] = {}
+        self._fresh: list[Path] = []
+
+    def undo(self) -> None:
+        """Remove what was put in."""
+        for path in self._fresh:
+            path.unlink(missing_ok=True)
 
     def image(self, source: ImageSource, stem: str) -> str:
         if isinstance(source, (str, Path)):
@@ -87,6 +160,7 @@ class _Store:
         path.parent.mkdir(exist_ok=True)
         with replacing(path) as fresh:
             fresh.write_bytes(content)
+        self._fresh.append(path)
         return name
 
 
@@ -116,8 +190,9 @@ def _row(sample: ConceptSample, store: _Store) -> dict[str, Any]:
 
 def _reference_row(reference: Reference, stem: str, store: _Store) -> dict[str, Any]:
     row: dict[str, Any] = {"image": store.image(reference.image, stem)}
-    if reference.mask is not None:
-        row["mask"] = store.mask(reference.mask, stem)
+    if (mask := reference.mask) is not None:
+        selects = reference.label is not None or reference.ignore is not None
+        row["mask"] = store.mask(select_label(mask, reference.label, reference.ignore) if selects else mask, stem)
     if reference.box is not None:
         row["box"] = list(reference.box)
     return row
@@ -138,8 +213,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _mask_image(source: ImageSource) -> Image.Image:
     """A mask as it lies on disk: one channel, 255 target, 128 ignored, 0 background."""
-    target, ignore = load_mask_with_ignore(source)
-    return Image.fromarray(np.where(target, 255, np.where(ignore, IGNORE_VALUE, 0)).astype(np.uint8))
+    return Image.fromarray(read_mask(source).levels())
 
 
 def _safe_name(text: str) -> str:

@@ -81,7 +81,9 @@ def evaluate(
     """
     shard = shard or Shard()
     check_method(config.method, config.options)
-    sources = open_sources(config.data, references=config.references, seed=config.seed)
+    sources = open_sources(
+        config.data, references=config.references, seed=config.seed, label=config.label, ignore=config.ignore
+    )
     _begin(config, out, sources, shard)
     done = {(row["data"], row["id"]) for row in _rows_of(sources, out) if not (retry_failed and row["error"])}
     batches = [batch.without(done) for batch in islice(_batches(sources, config), shard.rank, None, shard.count)]
@@ -210,7 +212,7 @@ class _Work:
             references = self._method.segmenter.prepare(sample.references)
         except (ImageError, SampleError, InputError) as error:
             return _Question(sample, loaded, None, str(error))
-        return _Question(sample, loaded, Query(loaded.image, sample.concept, references, sample.id))
+        return _Question(sample, loaded, Query(loaded.image, sample.concept, references, sample.id, notes=loaded.notes))
 
     def _answer(self, questions: Sequence[_Question]) -> list[SegmentationResult]:
         """One result a question, in order; where there is no mask it says why."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from conceptseg.errors import ConfigError
+from conceptseg.masks import Selection
 from conceptseg.metrics import IgnoreAs, ProtocolName
 from conceptseg.validation import explain_mistakes
 
@@ -42,6 +43,10 @@ class EvaluationConfig(BaseModel):
     """Weighted F as the paper's evaluation code computes it; with protocol `paper` only."""
     ignore_as: IgnoreAs = "exclude"
     """What becomes of pixels that the truth does not judge."""
+    label: int | str | None = None
+    """The value of all masks that is the target, where they are label maps; a colour "#rrggbb"; or "any" but 0."""
+    ignore: int | str | None = None
+    """The value of all masks that is not judged, e.g. 255."""
     overlaps: Literal["kept", "resolved"] = "kept"
     """Whether several questions about one picture may claim one pixel (Table 2): `resolved` gives it to the one with
     the highest presence score before anything is scored."""
@@ -62,6 +67,11 @@ class EvaluationConfig(BaseModel):
     def _integers_are_the_papers(self) -> EvaluationConfig:
         if self.integer_wfm and self.protocol != "paper":
             raise ValueError("integer_wfm reproduces the paper's evaluation code: it goes with protocol paper")
+        return self
+
+    @model_validator(mode="after")
+    def _selection_is_one(self) -> EvaluationConfig:
+        Selection.of(self.label, self.ignore)
         return self
 
     @classmethod

@@ -24,6 +24,8 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.errors import InputError
 from conceptseg.evaluation.settings import DEFAULT_REFERENCES
+from conceptseg.images import select_label
+from conceptseg.masks import Label
 from conceptseg.taxonomy import Level
 from conceptseg.training.config import ReferenceSection
 from conceptseg.training.drawing import ReferenceDrawer
@@ -47,7 +49,14 @@ class DataSource:
     """What tells each sample's picture from others: its file, or the sample's id where it has none."""
 
 
-def open_sources(specs: Iterable[str], *, references: int | None = None, seed: int = 0) -> list[DataSource]:
+def open_sources(
+    specs: Iterable[str],
+    *,
+    references: int | None = None,
+    seed: int = 0,
+    label: Label | None = None,
+    ignore: Label | None = None,
+) -> list[DataSource]:
     """The sets that the words after `--data` stand for.
 
     Args:
@@ -55,13 +64,16 @@ def open_sources(specs: Iterable[str], *, references: int | None = None, seed: i
         references: at most so many a question; None leaves it to the set. Samples of level CR keep their own.
         seed: which references; 0 keeps those that a folder's rows name. Another seed changes nothing else. Samples of
             level CR keep their own, except that ConceptWorld draws its references anew, of the same rule.
+        label: the value of all masks, those of references included, that is the target, as for
+            `conceptseg.images.read_mask`.
+        ignore: the value of all masks that is not judged.
 
     Raises:
-        InputError: a word means nothing, a set is named twice, or samples have no mask to compare with or no id of
-            their own.
+        InputError: a word means nothing, a set is named twice, samples have no mask to compare with or no id of
+            their own, or a label is given for ConceptWorld, whose masks have none.
         SampleError: a folder or benchmark is not complete.
     """
-    sources = [source for spec in specs for source in _open(spec, references, seed)]
+    sources = [_with_labels(source, label, ignore) for spec in specs for source in _open(spec, references, seed)]
     names = [source.name for source in sources]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -79,6 +91,21 @@ def parse_option(text: str) -> tuple[str, str | int | float | None]:
     if not key or not equals:
         raise InputError(f"--option {text!r}: expected KEY=VALUE.")
     return key, _typed(value)
+
+
+def _with_labels(source: DataSource, label: Label | None, ignore: Label | None) -> DataSource:
+    """The set with its masks read by a label; as it is, when nothing is selected."""
+    if label is None and ignore is None:
+        return source
+    if isinstance(source.samples, _WorldSamples):
+        raise InputError(f"--label and --ignore are for label maps; {source.name} makes exact masks. Leave them away.")
+    return replace(source, samples=[_select(sample, label, ignore) for sample in source.samples])
+
+
+def _select(sample: ConceptSample, label: Label | None, ignore: Label | None) -> ConceptSample:
+    mask = None if sample.mask is None else select_label(sample.mask, label, ignore)
+    shown = tuple(replace(reference, label=label, ignore=ignore) for reference in sample.references)
+    return replace(sample, mask=mask, references=shown)
 
 
 def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:

@@ -366,6 +366,7 @@ class ConceptSegmenter:
             check_iou=_check_iou(response, mosaic),
             answer=answer,
             notes=(
+                *query.notes,
                 *(mosaic.notes if mosaic else ()),
                 *self._notes_on_response(response),
                 *self._notes_on_words(answer),
@@ -383,7 +384,11 @@ class ConceptSegmenter:
             presence=screening.presence[index],
             threshold=route_threshold(query.concept),
             answer=query.concept,
-            notes=self._notes_on_words(query.concept),
+            notes=(
+                *query.notes,
+                *(query.mosaic.notes if query.mosaic and query.references and query.references.seen else ()),
+                *self._notes_on_words(query.concept),
+            ),
         )
 
     def _notes_on_words(self, words: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from PIL import Image
 from conceptseg.data.loading import LoadedReference
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import ImageError, InputError
-from conceptseg.images import LazyImage, describe_source, load_image
+from conceptseg.images import LazyImage, ReadImage, describe_source, read_image
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import route_threshold
 from conceptseg.models.matching import SeenReferences
@@ -64,13 +64,15 @@ class Query:
     """
 
     image: Image.Image
-    """RGB, upright; anything else that `load_image` reads is made so."""
+    """RGB, upright; anything else that `read_image` reads is made so."""
     concept: str
     """Blanks are put in order (`conceptseg.words`)."""
     references: PreparedReferences | None = None
     source: str = ""
     origin: Path | None = None
     """The image's file, absolute; None where it came from memory."""
+    notes: tuple[str, ...] = ()
+    """What was left out or scaled in reading the image."""
 
     @property
     def mosaic(self) -> Mosaic | None:
@@ -80,15 +82,17 @@ class Query:
     def __post_init__(self) -> None:
         object.__setattr__(self, "concept", check_words(self.concept))
         if not (isinstance(self.image, Image.Image) and self.image.mode == "RGB"):
-            object.__setattr__(self, "image", _load_source(self.image))
+            read = _read_source(self.image)
+            object.__setattr__(self, "image", read.image)
+            object.__setattr__(self, "notes", self.notes + read.notes)
 
 
-def _load_source(image: ImageSource) -> Image.Image:
-    """`load_image`, which any number of threads may call with one and the same PIL image."""
+def _read_source(image: ImageSource) -> ReadImage:
+    """`read_image`, which any number of threads may call with one and the same PIL image."""
     if not isinstance(image, Image.Image):
-        return load_image(image)
+        return read_image(image)
     with OPENED_FILES:
-        return load_image(image)
+        return read_image(image)
 
 
 def load_query(image: ImageSource, concept: str, references: PreparedReferences | None) -> Query:
@@ -98,7 +102,8 @@ def load_query(image: ImageSource, concept: str, references: PreparedReferences 
         ImageError: the image cannot be read.
         InputError: the concept says nothing, or cannot be read.
     """
-    return Query(_load_source(image), concept, references, *_whence(image))
+    read = _read_source(image)
+    return Query(read.image, concept, references, *_whence(image), notes=read.notes)
 
 
 def try_query(image: ImageSource, concept: str, references: PreparedReferences | None) -> Query | SegmentationResult:

@@ -134,6 +134,8 @@ def _key_of(references: Sequence[Reference]) -> _Key | None:
 
 def _notes(references: Sequence[Reference], loaded: Sequence[LoadedReference]) -> Iterable[str]:
     for number, (given, found) in enumerate(zip(references, loaded, strict=True), start=1):
+        for note in found.notes:
+            yield f"Reference {number}: {note}"
         if found.mask is not None and found.box is None:
             yield f"Reference {number} counts as unmarked: its mask is empty."
         if given.box is not None and found.box != given.box:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 from numpy.typing import ArrayLike
 
 from conceptseg.errors import InputError
+from conceptseg.masks import NOTE_VOID, Selection, read_integers
 from conceptseg.metrics.protocols import Protocol
 
 __all__ = ["IgnoreAs", "Pair", "make_pair"]
@@ -44,23 +45,27 @@ class Pair:
 
 
 def make_pair(
-    prediction: ArrayLike, truth: ArrayLike, protocol: Protocol, ignore: int | None, ignore_as: IgnoreAs
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    protocol: Protocol,
+    ignore: int | None,
+    ignore_as: IgnoreAs,
+    label: int | None = None,
 ) -> Pair:
     """Check both arrays, resize them as the protocol says, and settle what is foreground and what is not counted.
 
     Raises:
-        InputError: an array is not two-dimensional or is empty, the shapes differ, a value is out of range, or
-            `ignore_as` is unknown.
+        InputError: an array is not two-dimensional or is empty, the shapes differ, a value is out of range, the truth
+            is a label map and no label is given, or `ignore_as` is unknown.
     """
     if ignore_as not in ("exclude", "foreground", "background"):
         raise InputError(f"ignore_as must be 'exclude', 'foreground' or 'background', got {ignore_as!r}.")
     predicted, true = _checked_arrays(prediction, truth)
+    mask, ignored = _read_truth(true, protocol, label, ignore)
     if protocol.square_px is not None:
-        predicted, true = (_resized(array, protocol.square_px) for array in (predicted, true))
-    ignored = None if ignore is None else true == ignore
-    if ignored is None or not ignored.any():
-        return Pair(_prediction_values(predicted), _truth_mask(true, protocol), None)
-    mask = _truth_mask(np.where(ignored, 0, true), protocol)
+        predicted, mask, ignored = (_resized(array, protocol.square_px) for array in (predicted, mask, ignored))
+    if not ignored.any():
+        return Pair(_prediction_values(predicted), mask, None)
     if ignore_as != "exclude":
         return Pair(_prediction_values(predicted), mask | (ignored & (ignore_as == "foreground")), None)
     valid = ~ignored
@@ -95,14 +100,33 @@ def _prediction_values(array: Shaped[np.ndarray, "h w"]) -> Bool[np.ndarray, "h 
     if array.dtype.kind == "b":
         return array
     top = _checked_top(array, "prediction")
+    if top == 255 and array.max() <= 128 and len(np.unique(array)) <= 2:
+        raise InputError(
+            f"The prediction holds {array.min()} and {array.max()} alone, which would count as {array.max()} of 255: "
+            "a mask of labels? Pass prediction == label, or 0 and 1."
+        )
     binary = array > top / 2
     return binary if np.array_equal(binary * top, array) else array.astype(np.float64) / top
 
 
-def _truth_mask(array: Shaped[np.ndarray, "h w"], protocol: Protocol) -> Bool[np.ndarray, "h w"]:
-    if array.dtype.kind == "b":
-        return array
-    return array > (0.5 if _checked_top(array, "truth") == 1 else protocol.truth_above)
+def _read_truth(
+    array: Shaped[np.ndarray, "h w"], protocol: Protocol, label: int | None, ignore: int | None
+) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """(foreground, not judged) of a truth: integers by the one table of masks, 8-bit greys cut by the protocol."""
+    if array.dtype.kind == "f":
+        ignored = np.zeros(array.shape, dtype=bool) if ignore is None else array == ignore
+        if label is not None:
+            return (array == label) & ~ignored, ignored
+        kept = np.where(ignored, 0, array)
+        _checked_top(kept, "truth")
+        return kept > 0.5, ignored
+    reading = read_integers(array, "given as truth", Selection(label, ignore))
+    by_table = label is not None or NOTE_VOID in reading.notes or array.max() > 255
+    ignored = reading.ignore if by_table or ignore is not None else np.zeros(array.shape, dtype=bool)
+    kept = np.where(ignored, 0, array)
+    if by_table or kept.max() <= 1:
+        return reading.target, ignored
+    return kept > protocol.truth_above, ignored
 
 
 def _checked_top(array: Shaped[np.ndarray, "h w"], name: str) -> int:

@@ -47,6 +47,7 @@ def score(
     integer_wfm: bool = False,
     *,
     ignore_as: IgnoreAs = "exclude",
+    label: int | None = None,
 ) -> dict[str, float]:
     """Compare a predicted mask with the true one.
 
@@ -55,8 +56,9 @@ def score(
 
     Args:
         prediction: (height, width). Bool; float in 0..1; or integers, 0/1 if none is above 1 and 0..255 otherwise.
-        truth: (height, width), the prediction's shape. Bool; float, foreground above 0.5; or integers, 0/1 if none is
-            above 1, otherwise foreground above 128 (`native`) or above 127 (`paper`).
+        truth: (height, width), the prediction's shape. Bool; float, foreground above 0.5; or integers, read by the
+            table of `conceptseg.masks.read_values`: 0/1, 0/255, 0/65535, 0/1/255 with 255 not judged, or grey levels,
+            foreground above 128 (`native`) or above 127 (`paper`). A label map is refused unless `label` is given.
         protocol: `native` measures at the image's own size and agrees with PySODMetrics 1.6. `paper` first resizes
             both to 600 × 600 by nearest neighbour, thresholds the truth after that, and follows the definitions
             behind the paper's tables (§4.1, Appendix E; see docs/metrics.md).
@@ -66,17 +68,18 @@ def score(
             to compare with its published numbers. Only with `paper`; the prediction is binarised above 0.5 for it.
         ignore_as: what the ignored pixels become: `exclude` leaves them out of every metric (as LISA does),
             `foreground` (Seg-Zero) and `background` (LENS) count them.
+        label: the truth's value that is the foreground, where it is a label map.
 
     Returns:
         `METRICS` by name, as fractions: the paper prints them × 100. All lie in 0..1, except that the S-measure of
         `paper`, as in the original, falls below 0 for a reversed structure and may exceed 1 by 1e-5.
 
     Raises:
-        InputError: not two-dimensional, shapes differ, values out of range, unknown protocol or `ignore_as`, or
-            `integer_wfm` without `paper`.
+        InputError: not two-dimensional, shapes differ, values out of range, a truth that is a label map without
+            `label`, unknown protocol or `ignore_as`, or `integer_wfm` without `paper`.
     """
     rules = get_protocol(protocol)
-    return _scores(make_pair(prediction, truth, rules, ignore, ignore_as), rules, integer_wfm)
+    return _scores(make_pair(prediction, truth, rules, ignore, ignore_as, label), rules, integer_wfm)
 
 
 def image_row(
@@ -87,6 +90,7 @@ def image_row(
     integer_wfm: bool = False,
     *,
     ignore_as: IgnoreAs = "exclude",
+    label: int | None = None,
     **labels: str,
 ) -> dict[str, float | int | str]:
     """`score` as a row for an `Accumulator` or a line of JSON.
@@ -98,6 +102,7 @@ def image_row(
         ignore: see `score`.
         integer_wfm: see `score`.
         ignore_as: see `score`.
+        label: see `score`.
         labels: what the row is about (`id="…"`, `task="shadow"`), copied into it.
 
     Returns:
@@ -108,7 +113,7 @@ def image_row(
         InputError: as `score`.
     """
     rules = get_protocol(protocol)
-    pair = make_pair(prediction, truth, rules, ignore, ignore_as)
+    pair = make_pair(prediction, truth, rules, ignore, ignore_as, label)
     counts = confusion(pair)
     return {
         **labels,

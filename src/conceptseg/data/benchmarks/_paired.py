@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from conceptseg.data.benchmarks._common import Benchmark, Item, Scan
 from conceptseg.data.benchmarks._files import pair_up
+from conceptseg.images import select_label
+from conceptseg.masks import Label
 
 __all__ = ["PairedBenchmark"]
 
@@ -17,6 +19,8 @@ class PairedBenchmark(Benchmark):
 
     task: ClassVar[str]
     concept: ClassVar[str]
+    mask_label: ClassVar[Label | None] = None
+    """Which of a mask's labels are the target, where it has several."""
 
     @abstractmethod
     def folders(self, root: Path, split: str) -> list[tuple[Path, Path]]:
@@ -54,6 +58,6 @@ class PairedBenchmark(Benchmark):
             task=self.task,
             concept=self.concept_of(image),
             image=image,
-            mask=mask,
+            mask=mask if self.mask_label is None else select_label(mask, self.mask_label, None),
             group=self.group_of(image),
         )

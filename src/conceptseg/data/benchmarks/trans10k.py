@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from conceptseg.data.benchmarks._common import BenchmarkInfo
 from conceptseg.data.benchmarks._paired import PairedBenchmark
+from conceptseg.masks import ANY, Label
 
 __all__ = ["Trans10k"]
 
@@ -24,6 +25,7 @@ class Trans10k(PairedBenchmark):
 
     task: ClassVar[str] = "transparency"
     concept: ClassVar[str] = "transparent"
+    mask_label: ClassVar[Label | None] = ANY
     info: ClassVar[BenchmarkInfo] = BenchmarkInfo(
         name="trans10k",
         title="Trans10K",

@@ -65,7 +65,13 @@ def write_gallery(run: Run, path: Path, *, each: int = 6, seed: int = 0) -> Path
     """
     sources = {
         source.name: source
-        for source in open_sources(run.config.data, references=run.config.references, seed=run.config.seed)
+        for source in open_sources(
+            run.config.data,
+            references=run.config.references,
+            seed=run.config.seed,
+            label=run.config.label,
+            ignore=run.config.ignore,
+        )
     }
     body = []
     for kind, rows in choose_rows(run.rows, each, seed).items():

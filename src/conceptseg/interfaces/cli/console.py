@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conceptseg.inference import ConceptSegmenter
 
-__all__ = ["add_model_arguments", "format_bytes", "format_table", "load_segmenter", "words"]
+__all__ = ["add_label_arguments", "add_model_arguments", "format_bytes", "format_table", "load_segmenter", "words"]
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -30,6 +30,22 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
     )
+
+
+def add_label_arguments(parser: argparse.ArgumentParser, of_what: str) -> None:
+    """`--label` and `--ignore`: how label maps become masks.
+
+    Args:
+        parser: of the command.
+        of_what: the masks they apply to, in words.
+    """
+    parser.add_argument(
+        "--label",
+        metavar="N",
+        help=f"for {of_what} that are label maps: the value that is the target (of a palette the index), '#rrggbb' for "
+        "a colour, 'any' for all but 0",
+    )
+    parser.add_argument("--ignore", metavar="N", help="the value that is neither target nor background, e.g. 255")
 
 
 def words(text: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from conceptseg.interfaces.cli.console import add_model_arguments, format_table, words
+from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, format_table, words
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -66,12 +65,21 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 def _add_from_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of pictures")
-    parser.add_argument("masks", type=Path, metavar="MASKS", help="masks of the same names (or NAME_mask, NAME_gt)")
+    parser.add_argument("masks", type=Path, metavar="MASKS", help="masks of the same names (or NAME_mask, NAME_gt …)")
     parser.add_argument("--concept", type=words, required=True, metavar="TEXT", help="what the masks show, in words")
     parser.add_argument("--answer", type=words, metavar="TEXT", help="the same as a noun phrase of one to three words")
     parser.add_argument("--task", default="other_cd", metavar="T", help="task of the taxonomy (default: other_cd)")
     parser.add_argument("--split", default="train", metavar="S", help="what to call this part (default: train)")
+    parser.add_argument("--val", type=float, metavar="SHARE", help="call this share of the samples val, e.g. 0.2")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which samples become val (default: 0)")
+    parser.add_argument(
+        "--group-by-folder",
+        action="store_true",
+        help="sub-folders become groups: references are drawn from the same sub-folder alone",
+    )
+    add_label_arguments(parser, "masks")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where samples.jsonl and copies go")
+    parser.add_argument("--overwrite", action="store_true", help="discard the rows that FOLDER holds, else they stay")
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -113,22 +121,10 @@ def _benchmark(args: argparse.Namespace) -> Benchmark:
 
 
 def _from_folders(args: argparse.Namespace) -> int:
-    """Write the folder of samples; unusable pairs are listed and left out."""
-    from conceptseg.data import write_samples
-    from conceptseg.data.folders import pair_folders
-    from conceptseg.training.checking import why_unusable
+    """Write the folder of samples; what does not pair off and what is unusable is listed and left out."""
+    from conceptseg.interfaces.cli.pairing import from_folders
 
-    samples = pair_folders(
-        args.images, args.masks, task=args.task, concept=args.concept, answer=args.answer, split=args.split
-    )
-    faults = {sample.id: why_unusable(sample) for sample in samples}
-    good = [sample for sample in samples if faults[sample.id] is None]
-    for name, reason in faults.items():
-        if reason:
-            print(f"left out: {name}: {reason}", file=sys.stderr)
-    index = write_samples(good, args.out)
-    print(f"{len(good)} samples in {index}; {len(samples) - len(good)} left out.")
-    return ExitStatus.DONE if len(good) == len(samples) else ExitStatus.SOME_FAILED
+    return from_folders(args)
 
 
 _ACTIONS: Mapping[str, Callable[[Any], int]] = MappingProxyType(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--ignore-as", choices=("exclude", "foreground", "background"), default="exclude", help="pixels not to judge"
     )
+    add_label_arguments(parser, "all masks")
     parser.add_argument(
         "--overlaps", choices=("kept", "resolved"), default="kept", help="masks of one picture may overlap, or not"
     )
@@ -120,6 +122,9 @@ def _tell(run: Run, shard: Shard) -> int:
         print(f"failed: {row['data']}: {row['id']}: {row['error']}", file=sys.stderr)
     if len(run.failures) > _SHOWN:
         print(f"failed: {len(run.failures) - _SHOWN} more", file=sys.stderr)
+    notes = Counter(note for row in run.rows for note in row.get("notes") or ())
+    for note, count in notes.items():
+        print(f"note, {count} of {len(run.rows)} questions: {note}", file=sys.stderr)
     print(overview(run).to_markdown())
     print(f"→ {run.folder}; tables and gallery: conceptseg report {run.folder}")
     return ExitStatus.SOME_FAILED if run.failures else ExitStatus.DONE

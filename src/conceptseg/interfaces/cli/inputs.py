@@ -10,6 +10,7 @@ from conceptseg.data.samples import Reference
 from conceptseg.errors import InputError, SampleError
 from conceptseg.geometry import BoxXYXY
 from conceptseg.images import IMAGE_SUFFIXES
+from conceptseg.masks import Label
 
 __all__ = ["find_images", "parse_reference"]
 
@@ -39,13 +40,18 @@ def find_images(arguments: Sequence[str], *, exclude: Path) -> list[Path]:
     return list(found)
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str, label: Label | None = None, ignore: Label | None = None) -> Reference:
     """A reference from `IMG`, `IMG@MASK` or `IMG@x1,y1,x2,y2`.
 
     File names may hold "@": of all ways to split the text, the one with the longest existing image wins.
 
+    Args:
+        text: as above.
+        label: the value of a mask that is the target, where it is a label map.
+        ignore: the value of a mask that is not judged.
+
     Raises:
-        InputError: no such image, no such mask, or a box that is none.
+        InputError: no such image, no such mask, a box that is none, or a label that selects nothing.
     """
     for cut in _cuts(text):
         image, mark = text[:cut], text[cut + 1 :]
@@ -54,7 +60,7 @@ def parse_reference(text: str) -> Reference:
         if not mark:
             return Reference(_absolute(image))
         if Path(mark).is_file():
-            return Reference(_absolute(image), mask=_absolute(mark))
+            return Reference(_absolute(image), mask=_absolute(mark), label=label, ignore=ignore)
         if numbers := _four_numbers(mark):
             return _with_box(_absolute(image), numbers, text)
         raise InputError(f"--ref {text!r}: {mark!r} is neither a mask file nor a box x1,y1,x2,y2 in pixels.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg import __version__
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, words
+from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter, words
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a picture of the concept, marked by a mask file or a box; may be repeated, the first one is used to "
         "verify the rule",
     )
+    add_label_arguments(parser, "the references' masks")
     parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
     parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     args.concept = check_words(args.concept, "--concept")
     if args.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
-    references = [parse_reference(text) for text in args.ref]
+    references = [parse_reference(text, args.label, args.ignore) for text in args.ref]
     images = find_images(args.images, exclude=args.out)
     with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
         pending = [image for image in images if not ledger.is_done(image)]
@@ -186,7 +187,7 @@ def _describe(reference: Reference) -> dict[str, Any]:
         "image": _digest(reference.image),
         "mask": None if reference.mask is None else _digest(reference.mask),
         "box": None if reference.box is None else list(reference.box),
-    }
+    } | {name: value for name in ("label", "ignore") if (value := getattr(reference, name)) is not None}
 
 
 def _digest(source: object) -> str:
