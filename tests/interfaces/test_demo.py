@@ -10,7 +10,8 @@ from PIL import Image
 
 from conceptseg.data import load_sample
 from conceptseg.interfaces.cli import demo, main
-from conceptseg.interfaces.demo import demo_samples, run_episode, write_page
+from conceptseg.interfaces.demo import arrange, demo_samples, run_episode, write_page
+from conceptseg.interfaces.demo.episodes import FAILED
 from tests.interfaces.fakes import FakeSegmenter
 
 
@@ -64,3 +65,16 @@ def test_texts_are_escaped(tmp_path, text):
     episode = run_episode(FakeSegmenter(), type(sample)("x/y", sample.task, text, sample.image, sample.mask))
     page = write_page([episode], tmp_path, model=text).read_text(encoding="utf-8")
     assert text not in page
+
+
+def test_what_works_comes_first_and_failures_last_each_with_what_it_shows(tmp_path):
+    samples = demo_samples()
+    shown = [next(s for s in samples if s.id == f"photographs/{name}") for name in ("cat", "coins", "flower")]
+    episodes = arrange([run_episode(FakeSegmenter(), sample) for sample in [*samples[-1:], *shown]])
+    sections = [episode.section for episode in episodes]
+    assert sections == sorted(sections, key=lambda section: (section == FAILED, not section.startswith("Photo")))
+    assert all(episode.iou < 0.5 for episode in episodes if episode.section == FAILED)
+    page = write_page(episodes, tmp_path, model="fake").read_text(encoding="utf-8")
+    assert page.index(FAILED) > page.index("<article>") or sections[0] == FAILED
+    for episode in episodes:
+        assert episode.shows and episode.shows in page

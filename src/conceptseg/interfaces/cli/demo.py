@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from conceptseg.files import replacing
-    from conceptseg.interfaces.demo import demo_samples, draw_sheet, run_episode, write_page
+    from conceptseg.interfaces.demo import arrange, demo_samples, draw_sheet, run_episode, write_page
 
     segmenter = load_segmenter(args)
     samples = demo_samples()
-    episodes = [run_episode(segmenter, sample) for sample in tqdm(samples, unit="picture", disable=None)]
+    episodes = arrange([run_episode(segmenter, sample) for sample in tqdm(samples, unit="picture", disable=None)])
     page = write_page(episodes, args.out, model=segmenter.model.config.name)
     with replacing(args.out / "contact_sheet.png") as fresh:
         draw_sheet(episodes).save(fresh)

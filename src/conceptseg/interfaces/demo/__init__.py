@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conceptseg.interfaces.demo.episodes import Episode, demo_samples, run_episode
+from conceptseg.interfaces.demo.episodes import Episode, arrange, demo_samples, run_episode
 from conceptseg.interfaces.demo.page import write_page
 from conceptseg.interfaces.demo.sheet import draw_sheet
 
-__all__ = ["Episode", "demo_samples", "draw_sheet", "run_episode", "write_page"]
+__all__ = ["Episode", "arrange", "demo_samples", "draw_sheet", "run_episode", "write_page"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +16,47 @@ from conceptseg.inference import ConceptSegmenter, SegmentationResult
 from conceptseg.metrics import score
 from conceptseg.protocol import Mosaic
 
-__all__ = ["Episode", "demo_samples", "run_episode"]
+__all__ = ["FAILED", "Episode", "arrange", "demo_samples", "run_episode"]
 
 _PICTURES = Path(__file__).resolve().parents[2] / "assets" / "demo"
 _WORLD_SEED = 2026
+FAILED = "Where it fails"
+"""The section of what came out worse than half right."""
+
+_SECTIONS = (
+    "Photographs, with references",
+    "Photographs, by name alone",
+    "Made scenes: things known by their looks (CI)",
+    "Made scenes: things known by their surroundings (CD)",
+    "Made scenes: things known by a rule that the references carry (CR)",
+    FAILED,
+)
+_HALF_RIGHT = 0.5
+_SHOWS = {
+    "living": "An animal asked for by its name.",
+    "artifact": "A thing asked for by its name.",
+    "fine_grained": "One of several kinds that differ in detail.",
+    "ultra_rare": "A thing that hardly any picture shows.",
+    "transparency": "A pane of glass: seen by how it bends what is behind it.",
+    "shadow": "A cast shadow: known by what it falls on.",
+    "camouflage": "A thing covered with the texture around it.",
+    "saliency": "The thing that stands out, whatever it is: the references say only that it does.",
+    "industrial_anomaly": "A fault in a regular surface.",
+    "polyp_lesion": "A polyp on glossy tissue.",
+    "breast_lesion": "A tumour in ultrasound.",
+    "skin_lesion": "A lesion under a dermoscope.",
+    "common_consistency": "What the references have in common, found in a further picture.",
+    "correspondence_consistency": "The same part of another individual.",
+    "reference_consistency": "The very thing that the references show.",
+    "static_difference": "What changed between pictures of one scene.",
+    "view_difference": "What changed although the view moved, too.",
+    "logical_rationality": "The thing that serves a need.",
+    "cross_view": "The same thing from another side.",
+    "cross_frame": "The same thing later.",
+}
+"""Task → what a question of it shows."""
+
+_LEVELS = ("CI", "CD", "CR")
 _ENLARGED_PX = 336
 _TRUE_COLOUR = (0, 170, 0)
 _CHECK_COLOUR = (255, 170, 0)
@@ -47,6 +85,20 @@ class Episode:
         if not self.sample.id.startswith("world/"):
             return "photographs"
         return "scenes of trained tasks" if self.sample.task in TRAINED_TASKS else "scenes of tasks never trained on"
+
+    @property
+    def section(self) -> str:
+        """Under which heading it belongs."""
+        if self.result.error or (self.iou is not None and self.iou < _HALF_RIGHT):
+            return FAILED
+        if self.kind == "photographs":
+            return _SECTIONS[0 if self.loaded.references else 1]
+        return _SECTIONS[2 + _LEVELS.index(self.sample.level.value)]
+
+    @property
+    def shows(self) -> str:
+        """What the question is about, in a sentence."""
+        return str(self.sample.extra.get("shows") or _SHOWS.get(self.sample.task, ""))
 
     @property
     def seconds(self) -> float:
@@ -82,8 +134,12 @@ def demo_samples() -> list[ConceptSample]:
     """The bundled photographs and one ConceptWorld scene a task, of a split that no training sees, by level."""
     world = ConceptWorld(split="seen_test", seed=_WORLD_SEED)
     samples = [*read_samples(_PICTURES), *(world.sample(task, 0) for task in world.tasks)]
-    levels = ("CI", "CD", "CR")
-    return sorted(samples, key=lambda sample: levels.index(sample.level.value))
+    return sorted(samples, key=lambda sample: _LEVELS.index(sample.level.value))
+
+
+def arrange(episodes: Sequence[Episode]) -> list[Episode]:
+    """The episodes by section: what it is for first, what it does not do last."""
+    return sorted(episodes, key=lambda episode: _SECTIONS.index(episode.section))
 
 
 def run_episode(segmenter: ConceptSegmenter, sample: ConceptSample, *, route: str = "auto") -> Episode:

@@ -15,12 +15,6 @@ from conceptseg.interfaces.demo.episodes import Episode
 
 __all__ = ["write_page"]
 
-_LEVELS = {
-    "CI": "Context-independent: the thing is known by its own looks",
-    "CD": "Context-dependent: the thing is known by its relation to its surroundings",
-    "CR": "Context-reasoning: the thing is known by a rule that the references carry",
-}
-
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: #222 }
 h2 { border-bottom: 1px solid #ccc; margin-top: 2.5rem; padding-bottom: .3rem }
@@ -37,15 +31,15 @@ def write_page(episodes: Sequence[Episode], folder: Path, *, model: str) -> Path
     """Write `index.html` and `pictures/` into a folder and return the page's path.
 
     Args:
-        episodes: in the order of the page, those of a level together.
+        episodes: in the order of the page, those of a section together (`arrange`).
         folder: created if needed; files of earlier pages are replaced.
         model: the checkpoint's name, for the heading.
     """
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     sections = []
-    for level, members in groupby(episodes, key=lambda episode: episode.sample.level.value):
+    for section, members in groupby(episodes, key=lambda episode: episode.section):
         articles = "".join(_article(episode, folder) for episode in members)
-        sections.append(f"<h2>{level} – {escape(_LEVELS[level])}</h2>{articles}")
+        sections.append(f"<h2>{escape(section)}</h2>{articles}")
     page = folder / "index.html"
     with replacing(page) as fresh:
         fresh.write_text(_document("".join(sections), model), encoding="utf-8")
@@ -79,6 +73,7 @@ def _article(episode: Episode, folder: Path) -> str:
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(episode))
     return (
         f"<article><h3>{escape(sample.concept)} <small>({escape(sample.task)}, {escape(episode.kind)})</small></h3>"
+        f"<p>{escape(episode.shows)}</p>"
         f'<div class="row">{figures}</div><div class="row references">{references}</div><dl>{facts}</dl></article>'
     )
 
