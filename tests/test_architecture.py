@@ -15,7 +15,7 @@ import conceptseg
 
 ROOT = Path(conceptseg.__file__).parent
 FLOORS = [
-    {"errors", "taxonomy", "geometry", "files", "images", "validation"},
+    {"digests", "errors", "files", "formats", "geometry", "images", "ledger", "taxonomy", "validation"},
     {"protocol"},
     {"metrics"},
     {"data"},

@@ -18,10 +18,10 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from conceptseg.errors import ImageError
+from conceptseg.formats import advice_for, load_codecs
 
 __all__ = [
     "IGNORE_VALUE",
-    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "ImageSource",
     "LazyImage",
@@ -32,11 +32,6 @@ __all__ = [
     "resize_image",
     "resize_mask",
 ]
-
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""What counts as a picture inside a folder; a file that is named outright may end in anything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,12 +185,15 @@ def _decode(source: str | Path | bytes | Image.Image, max_pixels: int) -> Image.
 
 
 def _open(source: str | Path | bytes, name: str) -> Image.Image:
+    load_codecs()
     try:
         return Image.open(BytesIO(source) if isinstance(source, bytes) else Path(source))
     except FileNotFoundError as error:
         raise ImageError(f"There is no image file {name}; only local files are read.") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image in a format that Pillow reads.") from error
+        advice = None if isinstance(source, bytes) else advice_for(Path(source).suffix.lower())
+        hint = f": {advice}." if advice else "."
+        raise ImageError(f"{name} is not an image in a format that Pillow reads{hint}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{name} is too large: {error} Shrink it first, or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+from conceptseg.data.pictures import LeftOut, describe_nothing, find_pictures
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import SampleError
-from conceptseg.images import IMAGE_SUFFIXES
 
 __all__ = ["pair_folders"]
 
@@ -16,7 +16,14 @@ _SHOWN = 10
 
 
 def pair_folders(
-    images: Path, masks: Path, *, task: str, concept: str, answer: str | None = None, split: str = "train"
+    images: Path,
+    masks: Path,
+    *,
+    task: str,
+    concept: str,
+    answer: str | None = None,
+    split: str = "train",
+    left_out: LeftOut | None = None,
 ) -> list[ConceptSample]:
     """One sample for every image, with the mask of the same name.
 
@@ -30,6 +37,7 @@ def pair_folders(
         concept: what the masks show, in words.
         answer: the same as a noun phrase of one to three words.
         split: what to call this part of the data.
+        left_out: takes the account of what in the folders is no picture.
 
     Returns:
         Samples in the order of their names; the sub-folder becomes the group.
@@ -37,7 +45,8 @@ def pair_folders(
     Raises:
         SampleError: a folder is missing or empty, or pictures and masks do not pair off; all of these are named.
     """
-    pictures, truths = _by_name(images, ()), _by_name(masks, _MASK_ENDINGS)
+    left_out = LeftOut() if left_out is None else left_out
+    pictures, truths = _by_name(images, (), left_out), _by_name(masks, _MASK_ENDINGS, left_out)
     _require_pairs(pictures, truths)
     return [
         ConceptSample(
@@ -54,17 +63,16 @@ def pair_folders(
     ]
 
 
-def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, list[Path]]:
+def _by_name(folder: Path, endings: tuple[str, ...], left_out: LeftOut) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise SampleError(f"There is no folder {folder}.")
+    pictures = find_pictures(folder, masks=bool(endings))
+    if not pictures.found:
+        raise SampleError(describe_nothing(str(folder), pictures.left_out))
+    left_out.update(pictures.left_out)
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden:
-            found[_bare(inside, endings)].append(path.resolve())
-    if not found:
-        raise SampleError(f"{folder} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    for picture in pictures.found:
+        found[_bare(Path(picture.inside), endings)].append(picture.path)
     return dict(found)
 
 

@@ -116,10 +116,18 @@ def _from_folders(args: argparse.Namespace) -> int:
     """Write the folder of samples; unusable pairs are listed and left out."""
     from conceptseg.data import write_samples
     from conceptseg.data.folders import pair_folders
+    from conceptseg.data.pictures import LeftOut
     from conceptseg.training.checking import why_unusable
 
+    left_out = LeftOut()
     samples = pair_folders(
-        args.images, args.masks, task=args.task, concept=args.concept, answer=args.answer, split=args.split
+        args.images,
+        args.masks,
+        task=args.task,
+        concept=args.concept,
+        answer=args.answer,
+        split=args.split,
+        left_out=left_out,
     )
     faults = {sample.id: why_unusable(sample) for sample in samples}
     good = [sample for sample in samples if faults[sample.id] is None]
@@ -127,6 +135,8 @@ def _from_folders(args: argparse.Namespace) -> int:
         if reason:
             print(f"left out: {name}: {reason}", file=sys.stderr)
     index = write_samples(good, args.out)
+    for line in left_out.lines():
+        print(line, file=sys.stderr)
     print(f"{len(good)} samples in {index}; {len(samples) - len(good)} left out.")
     return ExitStatus.DONE if len(good) == len(samples) else ExitStatus.SOME_FAILED
 

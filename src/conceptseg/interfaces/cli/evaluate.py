@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         retry_failed=args.retry_failed,
         keep_masks=not args.no_masks,
         progress=show,
+        tell=lambda line: print(line, file=sys.stderr),
     )
     bar.close()
     return _tell(load_run(args.out), shard)

@@ -74,11 +74,14 @@ def run(args: argparse.Namespace) -> int:
     references = [parse_reference(text) for text in args.ref]
     images = find_images(args.images, exclude=args.out)
     with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
-        pending = [image for image in images if not ledger.is_done(image)]
-        tally = _Tally(total=len(images), kept=len(images) - len(pending))
+        pending = ledger.pending(images.paths)
+        tally = _Tally(total=len(images.paths), kept=len(images.paths) - len(pending))
         if pending:
             ledger.claim()
             _segment_pending(load_segmenter(args), pending, references, args, ledger, tally)
+        told = [*ledger.told(), *images.left_out.lines()]
+    for line in told:
+        print(line, file=sys.stderr)
     for note, count in tally.notes.items():
         print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
     for image, reason in tally.failed.items():

@@ -66,10 +66,10 @@ def _make(world: ConceptWorld, args: argparse.Namespace) -> int:
 def _show(world: ConceptWorld, args: argparse.Namespace) -> int:
     from conceptseg.data.world import contact_sheet
     from conceptseg.errors import InputError
-    from conceptseg.images import IMAGE_SUFFIXES
+    from conceptseg.formats import writable_suffixes
 
-    if args.out.suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"--out {args.out}: a sheet is a picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    if args.out.suffix.lower() not in writable_suffixes():
+        raise InputError(f"--out {args.out}: a sheet is a picture ({', '.join(sorted(writable_suffixes()))}).")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(world, args.count).save(args.out)
     print(f"{args.count} samples of each of {len(world.tasks)} tasks → {args.out}")
