@@ -137,10 +137,21 @@ def test_a_line_that_is_not_utf_8(folder: Callable[..., Path]):
         read_samples(path)
 
 
-def test_a_symbolic_link_out_of_the_folder_is_refused(folder: Callable[..., Path]):
-    path = folder(row(image="link.png"))
+def test_a_link_in_the_folder_may_lead_elsewhere(folder: Callable[..., Path]):
+    """The usual set-up of clusters: pictures on another disk."""
+    path = folder(row(image="link.png"), row(id="s/2", image="disk/outside.png"))
     (path / "link.png").symlink_to(path.parent / "outside.png")
-    with pytest.raises(SampleError, match=r"line 1: the path 'link\.png' leaves the folder"):
+    (path / "disk").symlink_to(path.parent, target_is_directory=True)
+    (path.parent / "outside.png").touch()
+    assert [str(sample.image) for sample in read_samples(path)] == [
+        str(path / n) for n in ("link.png", "disk/outside.png")
+    ]
+
+
+def test_a_link_that_leads_nowhere_is_told(folder: Callable[..., Path]):
+    path = folder(row(image="link.png"))
+    (path / "link.png").symlink_to(path.parent / "never")
+    with pytest.raises(SampleError, match=r"line 1: 'link\.png' is a link that leads nowhere"):
         read_samples(path)
 
 
