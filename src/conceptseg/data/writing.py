@@ -44,7 +44,7 @@ def write_samples(samples: Iterable[ConceptSample], folder: str | Path) -> Path:
         rows[sample.id] = _dump(sample, _row(sample, store))
     index = root / SAMPLES_FILE
     with replacing(index) as fresh:
-        fresh.write_text("".join(rows.values()), encoding="utf-8")
+        fresh.write_text("".join(rows.values()), encoding="utf-8", errors="backslashreplace")  # odd file names
     return index
 
 

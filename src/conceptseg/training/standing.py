@@ -94,8 +94,12 @@ def require_whole(folder: Path, state: Mapping[str, Any]) -> None:
         state: its state file; one from before sizes were noted is believed.
 
     Raises:
-        InputError: a file is missing or of another length.
+        InputError: a file is missing or of another length, or the trainer's own state is no JSON.
     """
+    try:
+        read_object(folder / "trainer_state.json")
+    except InputError as error:
+        raise InputError(f"{error} {_advice(folder)}") from error
     sizes = state.get("files")
     if not isinstance(sizes, dict):
         return

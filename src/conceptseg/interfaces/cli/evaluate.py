@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, named_path
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("evaluate", description=__doc__, epilog=_EPILOG)
     parser.add_argument("--data", nargs="+", required=True, metavar="DATA", help="what to measure on, see below")
-    parser.add_argument("--out", type=Path, default=_OUT, metavar="RUN", help=f"the run's folder (default: {_OUT})")
+    parser.add_argument(
+        "--out", type=named_path, default=_OUT, metavar="RUN", help=f"the run's folder (default: {_OUT})"
+    )
     parser.add_argument("--method", default="conceptseg", metavar="NAME", help="conceptseg (default) or a rival")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="a setting of the method")
     parser.add_argument("--protocol", choices=("native", "paper"), default="native", help="docs/metrics.md")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, TracebackType
@@ -145,15 +146,14 @@ class Ledger:
         self._file.append([record])
 
     def _read(self) -> None:
-        """Take in the last record of each image; of several images with one stem the first keeps it."""
+        """Take in the last record of each image; of images that claim one stem nobody knows whose the mask is."""
         contents = read_rows(self.folder / RESULTS_FILE, _is_record)
-        self._records: dict[str, dict[str, Any]] = {row["source"]: row for row in contents.rows}
-        owner: dict[str, str] = {}
-        for source, row in list(self._records.items()):
-            if owner.setdefault(row["stem"].casefold(), source) != source:
-                del self._records[source]
-        clashes = len({row["source"] for row in contents.rows}) - len(self._records)
-        self._unusable = contents.unusable + clashes
+        latest = {row["source"]: row for row in contents.rows}
+        owners = Counter(row["stem"].casefold() for row in latest.values())
+        self._records: dict[str, dict[str, Any]] = {
+            source: row for source, row in latest.items() if owners[row["stem"].casefold()] == 1
+        }
+        self._unusable = contents.unusable + len(latest) - len(self._records)
         self._is_tidy = not (self._unusable or contents.is_torn) and len(contents.rows) == len(self._records)
 
     def _is_done(self, image: Path, masks: set[str]) -> bool:
