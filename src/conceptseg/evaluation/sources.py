@@ -47,6 +47,8 @@ class DataSource:
     """The samples' ids, known without making the samples."""
     pictures: tuple[str, ...]
     """What tells each sample's picture from others: its file, or the sample's id where it has none."""
+    is_made: bool = False
+    """Whether the name alone says what the samples are, as of ConceptWorld; others may change on disk."""
 
 
 def open_sources(
@@ -109,6 +111,8 @@ def _select(sample: ConceptSample, label: Label | None, ignore: Label | None) ->
 
 
 def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:
+    if not spec.strip():
+        raise InputError("--data is blank: name a folder, a benchmark or world:TASK:SPLIT:COUNT:SEED.")
     if spec.startswith("world:"):
         return [_open_world(spec, references, seed)]
     matched = _BENCHMARK.fullmatch(spec)
@@ -251,4 +255,4 @@ def _open_world(spec: str, references: int | None, seed: int) -> DataSource:
         raise InputError(f"--data {spec!r}: expected at least one sample a task, and every task once.")
     tasks = "all" if named == ["all"] else named
     samples = _WorldSamples(tasks, matched["split"], int(matched["seed"]), int(matched["count"]), references, seed)
-    return DataSource(spec, samples, samples.ids, samples.ids)
+    return DataSource(spec, samples, samples.ids, samples.ids, is_made=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import ImageError, InputError, SampleError, TrainingError
 from conceptseg.files import replacing
 from conceptseg.geometry import clip_box
+from conceptseg.ledger import json_line
 from conceptseg.training.drawing import SampleSet, is_same_picture
 
 __all__ = [
@@ -106,7 +106,7 @@ def list_rejections(rejections: list[Rejection], folder: Path) -> None:
         return
     rows: list[Mapping[str, str]] = [{"id": r.sample_id, "reason": r.reason} for r in rejections]
     with replacing(path) as fresh:
-        fresh.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        fresh.write_bytes(b"".join(map(json_line, rows)))
 
 
 def _describe(rejections: list[Rejection]) -> str:

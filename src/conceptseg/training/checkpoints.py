@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -21,9 +20,10 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from conceptseg import __version__
 from conceptseg.errors import CheckpointError, InputError, ResourceError, TrainingError
-from conceptseg.files import replacing
+from conceptseg.ledger import write_object
 from conceptseg.models.conceptseg import CONFIG_FILE, CTM_FILE, ConceptSegConfig
 from conceptseg.training.config import TrainingConfig
+from conceptseg.training.standing import file_sizes, read_state, require_whole
 
 __all__ = [
     "STATE_FILE",
@@ -111,10 +111,10 @@ def mark_complete(folder: Path, config: TrainingConfig, step: int) -> None:
         "step": step,
         "stage": config.stage,
         "config": config.model_dump(mode="json"),
+        "files": file_sizes(folder),
         "versions": {"conceptseg": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }
-    with replacing(folder / STATE_FILE) as fresh:
-        fresh.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_object(folder / STATE_FILE, state)
 
 
 def complete_checkpoints(out: Path) -> list[Path]:
@@ -127,7 +127,8 @@ def latest_checkpoint(out: Path, config: TrainingConfig) -> Path | None:
     """The checkpoint to resume from, or None for a fresh start; checkpoints cut off while being written are removed.
 
     Raises:
-        InputError: the folder holds a run with another configuration; all keys that differ are named.
+        InputError: the folder holds a run with another configuration; all keys that differ are named. Or the checkpoint
+            is damaged.
     """
     whole = complete_checkpoints(out)
     for path in out.glob("checkpoint-*"):
@@ -208,8 +209,9 @@ _MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out"})
 
 
 def _require_same_run(checkpoint: Path, config: TrainingConfig) -> None:
-    stored: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["config"]
-    before = _with_defaults(stored, config)
+    state = read_state(checkpoint / STATE_FILE)
+    require_whole(checkpoint, state)
+    before = _with_defaults(state["config"], config)
     now = config.model_dump(mode="json")
     differing = sorted(
         key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in _MAY_CHANGE

@@ -29,6 +29,7 @@ from conceptseg.training.episodes import EpisodeBuilder
 from conceptseg.training.loading import load_for_training, sources_of, weight_dtype
 from conceptseg.training.pictures import Watcher, contact_sheet, plot_curves
 from conceptseg.training.responses import fill_store
+from conceptseg.training.standing import alone_in, check_data
 from conceptseg.training.states import StateStore, fingerprint_of
 
 __all__ = ["MODEL_FOLDER", "RunResult", "train"]
@@ -97,12 +98,17 @@ class _Material:
     steps: int
     rejected: int
 
+    def stored(self) -> list[ConceptSample]:
+        """Everything that comes from folders, in order."""
+        return [sample for part in (self.train, self.held_out) for _, sample in part.stored()]
+
 
 def train(config: TrainingConfig) -> RunResult:
     """Run a stage from its configuration; resumes the newest whole checkpoint of its folder.
 
     Raises:
-        InputError: the configuration contradicts the folder, the samples or the model.
+        InputError: the configuration contradicts the folder, the samples or the model, the data have changed since the
+            run began, or another run writes to the folder.
         TrainingError: no usable sample, a loss that is no number, a full disk.
         ResourceError: the folder cannot be written to, or the device is not there.
         MissingExtraError: a package that training needs is not installed.
@@ -110,8 +116,14 @@ def train(config: TrainingConfig) -> RunResult:
     _require_packages(config)
     pick_device(config.model.device)
     require_room(config.out, 0)
+    with alone_in(config.out):
+        return _train(config)
+
+
+def _train(config: TrainingConfig) -> RunResult:
     resume = latest_checkpoint(config.out, config)
     material = _collect(config)
+    check_data(config.out, material.stored(), resumed=resume is not None)
     save_config(config, config.out / CONFIG_COPY)
     if isinstance(config, WarmupConfig):
         trainer, stop = _build_warmup(config, material)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conceptseg.inference import ConceptSegmenter
 
-__all__ = ["add_label_arguments", "add_model_arguments", "format_bytes", "format_table", "load_segmenter", "words"]
+__all__ = [
+    "add_label_arguments",
+    "add_model_arguments",
+    "format_bytes",
+    "format_table",
+    "load_segmenter",
+    "named_path",
+    "words",
+]
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -59,6 +67,17 @@ def words(text: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
     return text
+
+
+def named_path(text: str) -> Path:
+    """An argument that names a file or folder, for argparse.
+
+    Raises:
+        ArgumentTypeError: it is blank, which would mean the current folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is blank: name a file or folder")
+    return Path(text)
 
 
 def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:

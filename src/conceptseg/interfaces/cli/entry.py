@@ -7,7 +7,6 @@ imports belong inside `run`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import NoReturn
 
 from conceptseg import __version__
 from conceptseg.errors import ConceptSegError
+from conceptseg.interfaces.cli.streams import forgiving_streams
 
 __all__ = ["COMMANDS", "ExitStatus", "main"]
 
@@ -70,7 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from argparse, for `--help`, `--version` and arguments that do not parse.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with forgiving_streams():
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except OSError as error:  # what was printed could not be handed over, e.g. to a file on a full disk
+        return _fail(ExitStatus.WRONG_REQUEST, f"Cannot print: {error.strerror}")
+
+
+def _run(words: list[str]) -> int:
     debug = "--debug" in words  # taken anywhere, in front of a command or behind it
     words = [word for word in words if word != "--debug"]
     wanted = next((word for word in words if not word.startswith("-")), None)
@@ -79,9 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(_module_of(args.command).run(args))
     except KeyboardInterrupt:
         return _fail(ExitStatus.INTERRUPTED, "interrupted; what was finished is kept, the same command goes on from it")
-    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.DONE
     except (ConceptSegError, OSError) as error:
         if debug:
             traceback.print_exc()

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter, named_path
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("evaluate", description=__doc__, epilog=_EPILOG)
     parser.add_argument("--data", nargs="+", required=True, metavar="DATA", help="what to measure on, see below")
-    parser.add_argument("--out", type=Path, default=_OUT, metavar="RUN", help=f"the run's folder (default: {_OUT})")
+    parser.add_argument(
+        "--out", type=named_path, default=_OUT, metavar="RUN", help=f"the run's folder (default: {_OUT})"
+    )
     parser.add_argument("--method", default="conceptseg", metavar="NAME", help="conceptseg (default) or a rival")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="a setting of the method")
     parser.add_argument("--protocol", choices=("native", "paper"), default="native", help="docs/metrics.md")
@@ -80,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         retry_failed=args.retry_failed,
         keep_masks=not args.no_masks,
         progress=show,
+        tell=lambda line: print(line, file=sys.stderr),
     )
     bar.close()
     return _tell(load_run(args.out), shard)

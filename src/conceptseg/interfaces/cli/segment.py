@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg import __version__
-from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter, words
+from conceptseg.interfaces.cli.console import (
+    add_label_arguments,
+    add_model_arguments,
+    load_segmenter,
+    named_path,
+    words,
+)
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_label_arguments(parser, "the references' masks")
     parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
-    parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
+    parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at a time (default: 8)")
     parser.add_argument(
@@ -75,11 +81,14 @@ def run(args: argparse.Namespace) -> int:
     references = [parse_reference(text, args.label, args.ignore) for text in args.ref]
     images = find_images(args.images, exclude=args.out)
     with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
-        pending = [image for image in images if not ledger.is_done(image)]
-        tally = _Tally(total=len(images), kept=len(images) - len(pending))
+        pending = ledger.pending(images.paths)
+        tally = _Tally(total=len(images.paths), kept=len(images.paths) - len(pending))
         if pending:
             ledger.claim()
             _segment_pending(load_segmenter(args), pending, references, args, ledger, tally)
+        told = [*ledger.told(), *images.left_out.lines()]
+    for line in told:
+        print(line, file=sys.stderr)
     for note, count in tally.notes.items():
         print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
     for image, reason in tally.failed.items():

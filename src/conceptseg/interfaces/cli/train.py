@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import format_bytes, format_table
+from conceptseg.interfaces.cli.console import format_bytes, format_table, named_path
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("meta-grpo", "Stage II: the MLLM learns to induce, verify and apply rules (Table 7b)."),
     ):
         action = stages.add_parser(stage, description=what, epilog=_EPILOG)
-        action.add_argument("--config", type=Path, metavar="FILE", help="a recipe, e.g. recipes/warmup.yaml")
+        action.add_argument("--config", type=named_path, metavar="FILE", help="a recipe, e.g. recipes/warmup.yaml")
         action.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
         action.add_argument(
-            "--launch", type=Path, metavar="FILE", help="with --dry-run: count for this accelerate configuration"
+            "--launch", type=named_path, metavar="FILE", help="with --dry-run: count for this accelerate configuration"
         )
         action.add_argument("overrides", nargs="*", metavar="key.sub=value", help="instead of the recipe's values")
 
