@@ -33,6 +33,7 @@ __all__ = [
     "latest_checkpoint",
     "mark_complete",
     "prune_checkpoints",
+    "require_not_shorter",
     "require_room",
 ]
 
@@ -188,7 +189,21 @@ def explain_full_disk(out: Path) -> Iterator[None]:
 
 def _is_full_disk(error: BaseException) -> bool:
     """Safetensors and torch wrap the system's error in their own, with its text."""
-    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or any(words in str(error) for words in ("No space left", "quota exceeded"))
+
+
+def require_not_shorter(resume: Path | None, steps: int) -> None:
+    """A run may be made longer, not shorter than it already is.
+
+    Raises:
+        InputError: the checkpoint is of a later update than the run's last.
+    """
+    if resume is not None and _step_of(resume) > steps:
+        raise InputError(
+            f"{resume.parent} has done {_step_of(resume)} updates, max_steps (or epochs) ask for {steps}: raise it to "
+            "go on, or set another `out`."
+        )
 
 
 def _step_of(path: Path) -> int:
@@ -204,7 +219,7 @@ def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, 
         return stored
 
 
-_MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out"})
+_MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out", "max_steps", "epochs"})
 
 
 def _require_same_run(checkpoint: Path, config: TrainingConfig) -> None:

@@ -255,6 +255,7 @@ def _activation_bytes(config: TrainingConfig, sizes: _Sizes) -> int:
     square = vision.patch_size * vision.spatial_merge_size
     images = 2 * (sizes.config.protocol.frame_px // square) ** 2
     said = config.max_completion_tokens if isinstance(config, MetaGRPOConfig) else config.responses.max_new_tokens
+    said = said or sizes.config.protocol.max_new_tokens
     tokens = min(images + _WORDS, config.max_prompt_tokens) + said
     units = config.per_device_batch_size * tokens * text.hidden_size
     recompute = isinstance(config, MetaGRPOConfig) and config.policy.gradient_checkpointing

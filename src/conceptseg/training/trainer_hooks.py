@@ -64,6 +64,11 @@ class RunHooks(_Base):
         with explain_full_disk(self.out):
             self.writer.write(folder, parts.translation, parts.mllm, parts.mllm_state)
 
+    def keep_as(self, folder: Path) -> bool:
+        """Write what is trained to a folder, as a checkpoint that any command can load; whether this process did."""
+        self._save(str(folder))
+        return bool(self.args.should_save)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with explain_full_disk(self.out):
             super()._save_checkpoint(model, trial)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,12 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import SampleError, TrainingError
 from conceptseg.images import resize_image
 from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.models.segmenter import upsample_logits
 from conceptseg.models.translation import ConceptTranslation
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
 from conceptseg.training.config import WarmupConfig
 from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_progress, require_finite
-from conceptseg.training.pictures import Glimpse, overlay
-from conceptseg.training.states import StateRecord, StateStore, consecutive, pad_states
+from conceptseg.training.states import StateRecord, StateStore, pad_states
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
 
 __all__ = ["WarmupData", "WarmupItem", "WarmupTrainer"]
@@ -108,6 +105,7 @@ class WarmupTrainer(RunHooks, Trainer):
             raise TrainingError(f"Model {model.config.name!r} has no concept translation to train.")
         self.config, self.writer, self.out = config, writer, config.out
         self.numbers = NumberLog()
+        self._whole = model
         self._segmenter = model.segmenter.requires_grad_(False).eval()
         super().__init__(
             model=_Learner(model.translation),
@@ -130,33 +128,10 @@ class WarmupTrainer(RunHooks, Trainer):
         self.numbers.add(mask_progress(semantic.detach(), truths), len(truths))
         return loss
 
-    @torch.no_grad()
-    def measure(self, data: WarmupData) -> dict[str, float]:
-        """Loss, IoU and mIoU on other samples, with the translation as it stands."""
-        model = self.accelerator.unwrap_model(self.model)
-        sums: dict[str, float] = defaultdict(float)
-        for places in consecutive(len(data), self.config.per_device_batch_size):
-            items = [data[place] for place in places]
-            semantic = self._decode(model, items)
-            truths = [item.truth for item in items]
-            loss = float(mask_losses(semantic, truths, pixel_loss=self.config.pixel_loss).mean())
-            for name, value in {"loss": loss, **mask_progress(semantic, truths)}.items():
-                sums[name] += value * len(truths)
-        return {f"held_out/{name}": total / len(data) for name, total in sums.items()}
-
-    @torch.no_grad()
-    def look_at(self, data: WarmupData, count: int) -> list[Glimpse]:
-        """What the first few samples look like now."""
-        items = [data[place] for place in range(min(count, len(data)))]
-        if not items:
-            return []
-        semantic = self._decode(self.accelerator.unwrap_model(self.model), items)
-        masks = [upsample_logits(logits, (item.picture.height, item.picture.width)) > 0
-                 for logits, item in zip(semantic, items, strict=True)]  # fmt: skip
-        return [
-            Glimpse(item.sample_id, overlay(item.picture, mask.cpu().numpy()), item.record.response)
-            for item, mask in zip(items, masks, strict=True)
-        ]
+    def as_model(self) -> ConceptSegModel:
+        """The model as it stands."""
+        translation = self.accelerator.unwrap_model(self.model).translation
+        return ConceptSegModel(self._whole.config, self._whole.reasoner, translation, self._whole.segmenter)
 
     def trained_parts(self, state: Mapping[str, Tensor]) -> TrainedParts:
         """The concept translation alone."""

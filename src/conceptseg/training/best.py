@@ -1,0 +1,62 @@
+"""The model that did best on the held-out samples, kept in `best/`: a checkpoint, made whole at the end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel
+from conceptseg.training.callbacks import CONFIG_COPY
+from conceptseg.training.checkpoints import mark_complete
+from conceptseg.training.config import TrainingConfig
+from conceptseg.training.config_reading import save_config
+from conceptseg.training.held_out import BEST_FOLDER
+
+__all__ = ["BestKeeper", "complete_best"]
+
+_UNFINISHED, _REPLACED = ".best.part", ".best.old"
+
+
+class BestKeeper:
+    """Puts the model as it stands into `best/`, in place of what was there.
+
+    Args:
+        config: the run.
+        write: writes the trained parts to a folder; on every process, of which one writes.
+    """
+
+    def __init__(self, config: TrainingConfig, write: Callable[[Path], bool]) -> None:
+        self._config, self._write = config, write
+        self._fresh, self._place, self._old = (config.out / name for name in (_UNFINISHED, BEST_FOLDER, _REPLACED))
+        if self._old.is_dir() and not self._place.is_dir():  # killed between the two renames
+            self._old.rename(self._place)
+
+    def keep(self, step: int) -> None:
+        """Keep the model after an update; a process that is killed leaves the earlier best or this one."""
+        for left in (self._fresh, self._old):
+            shutil.rmtree(left, ignore_errors=True)
+        if not self._write(self._fresh):
+            return
+        save_config(self._config, self._fresh / CONFIG_COPY)
+        mark_complete(self._fresh, self._config, step)
+        if self._place.is_dir():
+            self._place.rename(self._old)
+        self._fresh.rename(self._place)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+
+def complete_best(out: Path, dtype: str | None) -> None:
+    """Make `best/` independent of where the run started from: its frozen parts are copied into it, once.
+
+    Args:
+        out: the run's folder.
+        dtype: of the MLLM's weights.
+    """
+    place = out / BEST_FOLDER
+    if place.is_dir() and not _is_whole(ConceptSegConfig.read(place)):
+        ConceptSegModel.from_pretrained(place, device="cpu", dtype=dtype).save_pretrained(place)
+
+
+def _is_whole(config: ConceptSegConfig) -> bool:
+    return not any(Path(part).is_absolute() for part in (config.mllm, config.sam))
