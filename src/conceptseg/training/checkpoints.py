@@ -23,6 +23,7 @@ from conceptseg import __version__
 from conceptseg.errors import CheckpointError, InputError, ResourceError, TrainingError
 from conceptseg.files import replacing
 from conceptseg.models.conceptseg import CONFIG_FILE, CTM_FILE, ConceptSegConfig
+from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.training.config import TrainingConfig
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
 STATE_FILE = "training_state.json"
 """Written last: a checkpoint without it was cut off while being written."""
 
-_MLLM = "mllm"
+_MLLM, _SAM = "mllm", "sam"
 _NUMBERED = re.compile(r"checkpoint-(\d+)")
 
 
@@ -48,7 +49,7 @@ _NUMBERED = re.compile(r"checkpoint-(\d+)")
 class CheckpointWriter:
     """Writes and reads the trained parts of a model in the checkpoint format of `ConceptSegModel`.
 
-    Parts that stay as they were are named, not copied: SAM 3 always, the MLLM unless it learns.
+    Parts that stay as they were are named, not copied: SAM 3 and the MLLM unless they learn.
     """
 
     config: ConceptSegConfig
@@ -63,6 +64,7 @@ class CheckpointWriter:
         translation: Mapping[str, Tensor] | None,
         mllm: PreTrainedModel | None = None,
         mllm_state: Mapping[str, Tensor] | None = None,
+        segmenter: PromptSegmenter | None = None,
     ) -> None:
         """Write what was trained.
 
@@ -71,6 +73,7 @@ class CheckpointWriter:
             translation: the CTM's tensors, None without one.
             mllm: given when it learns.
             mllm_state: its tensors.
+            segmenter: given when SAM 3 learns.
         """
         folder.mkdir(parents=True, exist_ok=True)
         learns = mllm is not None
@@ -82,7 +85,13 @@ class CheckpointWriter:
             self.processor.save_pretrained(folder / _MLLM)
         if translation is not None:
             save_file({key: value.contiguous() for key, value in translation.items()}, folder / CTM_FILE)
-        places = {"mllm": _MLLM if learns else self.mllm_source, "sam": self.sam_source}
+        if segmenter is not None:
+            segmenter.sam.save_pretrained(folder / _SAM)
+            segmenter.tokenizer.save_pretrained(folder / _SAM)
+        places = {
+            "mllm": _MLLM if learns else self.mllm_source,
+            "sam": self.sam_source if segmenter is None else _SAM,
+        }
         config = self.config.model_copy(update=places)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -102,8 +111,17 @@ class CheckpointWriter:
     @staticmethod
     def read_mllm(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
         """The MLLM's tensors of a checkpoint, under the names that `like` has for them."""
-        loaded = type(like).from_pretrained(folder / _MLLM, dtype=like.dtype)
-        return dict(loaded.state_dict())
+        return _read_part(folder / _MLLM, like)
+
+    @staticmethod
+    def read_sam(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
+        """SAM 3's tensors of a checkpoint of a run in which it learns."""
+        return _read_part(folder / _SAM, like)
+
+
+def _read_part(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
+    loaded = type(like).from_pretrained(folder, dtype=like.dtype)
+    return dict(loaded.state_dict())
 
 
 def mark_complete(folder: Path, config: TrainingConfig, step: int) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "ResponseSection",
     "RewardSection",
     "SegmentationSection",
+    "SegmenterSection",
     "Stage",
     "TrainingConfig",
     "VllmSection",
@@ -227,6 +228,16 @@ class ResponseSection(_Section):
     """Where hidden states are kept from run to run; None is `states/` in the run's folder."""
 
 
+class SegmenterSection(_Section):
+    """Whether SAM 3 learns beside the concept translation. The paper freezes it; for one's own pictures it pays."""
+
+    learns: bool = False
+    """Its fusion encoder and mask decoder learn, about a quarter of SAM 3; its eyes, its words and its detector, which
+    says whether a concept is there, stay as they are. Checkpoints then hold SAM 3 as well."""
+    text_weight: float = Field(default=1.0, ge=0)
+    """Weight of the same loss (Eq. 5) with SAM 3 told the concept alone, so that the shortcut of Eq. 9 learns too."""
+
+
 class WarmupConfig(_RunConfig):
     """Stage I (§3.4, Table 7a): the concept translation learns between frozen models."""
 
@@ -239,6 +250,7 @@ class WarmupConfig(_RunConfig):
     per_device_batch_size: int = Field(default=16, gt=0)
     learning_rate: float = Field(default=3e-5, gt=0)
     responses: ResponseSection = ResponseSection()
+    segmenter: SegmenterSection = SegmenterSection()
     pixel_loss: Literal["focal", "bce"] = "focal"
     """Beside dice (Eq. 5); "bce" is the released code's."""
 
@@ -246,6 +258,12 @@ class WarmupConfig(_RunConfig):
     def trains_whole_mllm(self) -> bool:
         """Whether all of the MLLM's weights learn."""
         return self.trains == "responses"
+
+    @model_validator(mode="after")
+    def _responses_have_no_masks(self) -> WarmupConfig:
+        if self.trains == "responses" and self.segmenter.learns:
+            raise ValueError("with trains=responses there are no masks to learn from: set segmenter.learns=false")
+        return self
 
 
 class RewardSection(_Section):

@@ -289,7 +289,7 @@ def _gather(mine: dict[int, str]) -> list[dict[int, str]]:
 def _checkpoint_bytes(trainer: Any) -> int:
     """What one checkpoint takes: what learns, and both of AdamW's moments."""
     learning = (p for p in trainer.model.parameters() if p.requires_grad)
-    return sum(3 * p.numel() * p.element_size() for p in learning)
+    return sum(3 * p.numel() * p.element_size() for p in learning)  # SAM 3's frozen half, where it learns, is little
 
 
 def _writer(config: TrainingConfig, model: ConceptSegModel) -> CheckpointWriter:
