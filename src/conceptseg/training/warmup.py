@@ -83,8 +83,10 @@ class WarmupData(Dataset[WarmupItem]):
 
 
 class _Learner(nn.Module):
-    """What learns: the translation, without its `config`, which transformers' trainer would take for one of its own, and
-    perhaps parts of SAM 3, which stay in evaluation mode: their dropout and statistics are those of inference."""
+    """What learns: the translation, without its `config`, which transformers' trainer would take for one of its own.
+
+    And perhaps parts of SAM 3, which stay in evaluation mode: without dropout, as at inference.
+    """
 
     def __init__(self, translation: ConceptTranslation, segmenter: PromptSegmenter | None) -> None:
         super().__init__()
@@ -104,7 +106,7 @@ class _Learner(nn.Module):
 
 
 class WarmupTrainer(RunHooks, Trainer):
-    """Trains a model's concept translation with L_seg (Eq. 5), and its SAM 3 where asked to; its MLLM is not run at all."""
+    """Trains a model's concept translation with L_seg (Eq. 5), its SAM 3's decoder where asked to; the MLLM is frozen."""
 
     def __init__(
         self,
