@@ -19,9 +19,8 @@ def test_the_numbers_are_told_and_where_they_come_from():
     assert list(notes_on_data(configured(held_out=0.2), some(32), some(8))) == [
         "Samples: 32 to learn from, 8 held out (set aside by data.held_out=0.2)."
     ]
-    split, unused = notes_on_data(configured(validation="val", held_out=0.2), some(32), some(8, "val"))
-    assert split == "Samples: 32 to learn from, 8 held out (the split 'val')."
-    assert unused == "data.held_out=0.2 is not used: the folders bring a split 'val'."
+    (split,) = notes_on_data(configured(validation="val", held_out=0.2), some(32), some(8, "val"))
+    assert split == "Samples: 32 to learn from, 8 held out (the split 'val', so data.held_out is not used)."
 
 
 def test_nothing_to_measure_on_says_what_to_do():

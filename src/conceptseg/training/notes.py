@@ -27,11 +27,10 @@ def notes_on_data(config: TrainingConfig, train: SampleSet, held_out: SampleSet)
     """What the numbers of samples mean for the run, each with what to do about it."""
     split = config.data.validation
     by_split = split is not None and any(sample.split == split for _, sample in held_out.stored())
-    how = f"the split {split!r}" if by_split else f"set aside by data.held_out={config.data.held_out}"
+    unused = ", so data.held_out is not used" if config.data.held_out else ""
+    how = f"the split {split!r}{unused}" if by_split else f"set aside by data.held_out={config.data.held_out}"
     aside = f"{len(held_out):,} held out ({how})" if held_out else "none held out"
     yield f"Samples: {len(train):,} to learn from, {aside}."
-    if by_split and config.data.held_out:
-        yield f"data.held_out={config.data.held_out} is not used: the folders bring a split {split!r}."
     if not held_out:
         wanted = f"rows of the split {split!r}, or " if split else ""
         yield (

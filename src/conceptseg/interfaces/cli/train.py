@@ -96,12 +96,15 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(config, args.launch)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("conceptseg").setLevel(logging.INFO)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of kernels that are not asked for here
     # TRL and transformers warn each other of names they are about to change.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
     from tqdm.contrib.logging import logging_redirect_tqdm
+    from transformers.utils.logging import disable_progress_bar
 
     from conceptseg.training.run import train
 
+    disable_progress_bar()  # of reading weights; the run has a line of its own
     with logging_redirect_tqdm():
         result = train(config, _as_inference)
     if result.stopped:
