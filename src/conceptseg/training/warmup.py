@@ -106,7 +106,7 @@ class _Learner(nn.Module):
 
 
 class WarmupTrainer(RunHooks, Trainer):
-    """Trains a model's concept translation with L_seg (Eq. 5), its SAM 3's decoder where asked to; the MLLM is frozen."""
+    """Trains a concept translation with L_seg (Eq. 5), and SAM 3's decoder where asked to; the MLLM is frozen."""
 
     def __init__(
         self,
