@@ -36,7 +36,7 @@ def test_a_recipe_can_be_worked_out(recipe, tiny_checkpoint, squares):
     config = load(recipe, f"model.checkpoint={tiny_checkpoint}", *own)
     plan = plan_training(config)
     samples, steps = {
-        "own_data": (6, 80),  # two of eight are a fifth, rounded
+        "own_data": (6, 60),  # two of eight are a fifth, rounded
         "short_warmup": (1024, 6 * 1024 / 16),
         "meta_grpo_nano": (4096, 60),
         "short_stage_two": (4096, 30),
