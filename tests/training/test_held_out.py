@@ -79,3 +79,18 @@ def test_the_meter_measures_before_now_and_then_and_last_and_keeps_what_does_bet
     rows = [json.loads(line) for line in (tmp_path / "held_out.jsonl").read_text().splitlines()]
     assert [(row["step"], row["scores"]["a"]) for row in rows] == [(0, 0.5), (2, 0.3), (4, 0.4), (5, 0.2)]
     assert "update 4: mIoU 40.0 over 1 pictures, the best so far." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", ["null", "[]", '{"step": 0}', '{"step": -1, "scores": {"a": 1}}', "\\xff", '{"step": 1']
+)
+def test_a_damaged_table_is_told_and_not_believed(tmp_path, caplog, content):
+    (tmp_path / "held_out.jsonl").write_bytes(content.encode().replace(b"\\xff", b"\xff"))
+    table = HeldOutTable(tmp_path)
+    table.read(9)
+    assert "is damaged" in caplog.text and table.before is None and tell_outcome(table, "mIoU") == []
+
+
+def test_an_adapter_has_no_best_to_point_to(tmp_path):
+    table = table_of(tmp_path, s0=[0.1, 0.2], s5=[0.5, 0.6], s10=[0.2, 0.1])
+    assert len(tell_outcome(table, "R_meta", best_is_kept=False)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,25 +20,25 @@ _UNFINISHED, _REPLACED = ".best.part", ".best.old"
 
 
 class BestKeeper:
-    """Puts the model as it stands into `best/`, in place of what was there.
+    """Puts the model as it stands into `best/`, in place of what was there; for the process that saves.
 
     Args:
         config: the run.
-        write: writes the trained parts to a folder; on every process, of which one writes.
+        write: writes the trained parts to a folder.
     """
 
-    def __init__(self, config: TrainingConfig, write: Callable[[Path], bool]) -> None:
+    def __init__(self, config: TrainingConfig, write: Callable[[Path], None]) -> None:
         self._config, self._write = config, write
         self._fresh, self._place, self._old = (config.out / name for name in (_UNFINISHED, BEST_FOLDER, _REPLACED))
-        if self._old.is_dir() and not self._place.is_dir():  # killed between the two renames
+        killed = self._old.is_dir() and not self._place.is_dir()  # between the two renames
+        if killed and os.environ.get("RANK", "0") == "0":
             self._old.rename(self._place)
 
     def keep(self, step: int) -> None:
         """Keep the model after an update; a process that is killed leaves the earlier best or this one."""
         for left in (self._fresh, self._old):
             shutil.rmtree(left, ignore_errors=True)
-        if not self._write(self._fresh):
-            return
+        self._write(self._fresh)
         save_config(self._config, self._fresh / CONFIG_COPY)
         mark_complete(self._fresh, self._config, step)
         if self._place.is_dir():

@@ -232,8 +232,8 @@ class SegmenterSection(_Section):
     """Whether SAM 3 learns beside the concept translation. The paper freezes it; for one's own pictures it pays."""
 
     learns: bool = False
-    """Its fusion encoder and mask decoder learn, a small part of SAM 3; its eyes, its words and its detector, which says
-    whether a concept is there at all, stay as they are. Checkpoints then hold SAM 3 as well."""
+    """Its fusion encoder and mask decoder learn, a small part of SAM 3; its eyes, its words and its detector, which
+    says whether a concept is there at all, keep their weights. Checkpoints then hold SAM 3 as well."""
     text_weight: float = Field(default=1.0, ge=0)
     """Weight of the same loss (Eq. 5) with SAM 3 told the concept alone, so that the shortcut of Eq. 9 learns too."""
 

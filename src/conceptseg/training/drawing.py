@@ -177,7 +177,10 @@ def _world_of(section: WorldSection | None, references: int) -> tuple[ConceptWor
 
 def _read_folders(data: DataSection) -> tuple[list[ConceptSample], list[ConceptSample]]:
     """The folders' samples to choose from, and those of the validation split."""
-    rows = [sample for folder in data.folders for sample in read_samples(folder)]
+    try:
+        rows = [sample for folder in data.folders for sample in read_samples(folder)]
+    except SampleError as error:
+        raise SampleError(f"data.folders: {error}") from error
     _check_unique(rows)
     aside = [] if data.validation is None else [sample for sample in rows if sample.split == data.validation]
     others = [sample for sample in rows if data.validation is None or sample.split != data.validation]

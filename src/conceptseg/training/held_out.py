@@ -5,7 +5,6 @@ Scores stand in `held_out.jsonl` of the run's folder, a row a measurement, so th
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from conceptseg.files import replacing
@@ -45,6 +45,13 @@ class Measured:
         return math.fsum(self.scores.values()) / len(self.scores)
 
 
+class _Row(BaseModel):
+    """A line of the file."""
+
+    step: int = Field(ge=0)
+    scores: dict[str, float] = Field(min_length=1)
+
+
 class HeldOutTable:
     """The measurements of a run, by update; 0 is before the first."""
 
@@ -57,16 +64,18 @@ class HeldOutTable:
         self._rows = {}
         if not self._path.is_file():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if row["step"] <= up_to:
-                self._rows[row["step"]] = row["scores"]
+        try:
+            rows = [_Row.model_validate_json(line) for line in self._path.read_bytes().splitlines()]
+        except ValidationError:
+            _log.warning("%s is damaged: what was measured before is not known.", self._path)
+            return
+        self._rows = {row.step: row.scores for row in rows if row.step <= up_to}
 
     def add(self, step: int, scores: Mapping[str, float], *, write: bool) -> None:
         """Note a measurement, on disk too if this process writes."""
         self._rows[step] = dict(scores)
         if write:
-            rows = [json.dumps({"step": s, "scores": kept}, ensure_ascii=False) for s, kept in self._rows.items()]
+            rows = [_Row(step=known, scores=kept).model_dump_json() for known, kept in self._rows.items()]
             with replacing(self._path) as fresh:
                 fresh.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
 
@@ -139,7 +148,7 @@ class HeldOutMeter(TrainerCallback):
         measured = self._measure()
         self._table.add(state.global_step, measured.scores, write=state.is_world_process_zero)
         better = state.global_step > 0 and (best_before is None or measured.mean > best_before[1])
-        if better and self._keep is not None:
+        if better and self._keep is not None and state.is_world_process_zero:
             self._keep(state.global_step)
         if state.is_world_process_zero:
             kept = ", the best so far" if better else ""
@@ -150,7 +159,7 @@ class HeldOutMeter(TrainerCallback):
         return {f"held_out/{name}": value for name, value in measured.numbers.items()}
 
 
-def tell_outcome(table: HeldOutTable, title: str) -> list[str]:
+def tell_outcome(table: HeldOutTable, title: str, *, best_is_kept: bool = True) -> list[str]:
     """What a run did to the pictures held out, in sentences for the end of it; none without measurements."""
     best = table.best()
     if best is None:
@@ -159,7 +168,7 @@ def tell_outcome(table: HeldOutTable, title: str) -> list[str]:
     if last is None or top is None:
         return ["The held-out samples are not those of the run's beginning: before and after cannot be compared."]
     lines = [f"Held out, {title} of the last update ({table.last_step}, model/): {last}. {_verdict(last)}"]
-    if best[0] != table.last_step:
+    if best_is_kept and best[0] != table.last_step:
         lines.append(f"Held out, {title} of the best update ({best[0]}, {BEST_FOLDER}/): {top}. {_verdict(top)}")
         lines.append(
             f"The best was chosen on these same {top.count} pictures, which flatters it a little: "

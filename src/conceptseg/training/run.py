@@ -173,6 +173,8 @@ def _build_warmup(config: WarmupConfig, material: _Material, answer: Answerer) -
     addresses = find(material.train)
     stop, writer = StopOnSignal(), _writer(config, model)
     if config.trains == "responses":
+        if material.held_out:
+            _log.info("Held-out samples are not measured while responses are taught: there is no mask to compare.")
         tuning = TuningData(material.train, order, build, store, addresses)
         return ResponseTrainer(config, model, tuning, writer, arguments, _callbacks(config, stop)), stop
     side_px = model.segmenter.image_px
@@ -329,7 +331,7 @@ def _finish(config: TrainingConfig, trainer: Trainer, result: RunResult) -> None
     complete_best(config.out, _dtype(config, trainer.args))
     table = HeldOutTable(config.out)
     table.read(result.steps)
-    tell(tell_outcome(table, _score_title(config)))
+    tell(tell_outcome(table, _score_title(config), best_is_kept=_may_keep_best(config)))
     _log.info("Done after %d updates: %s. A larger max_steps goes on from here.", result.steps, result.model)
 
 

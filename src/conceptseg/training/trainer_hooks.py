@@ -67,10 +67,9 @@ class RunHooks(_Base):
         with explain_full_disk(self.out):
             self.writer.write(folder, parts.translation, parts.mllm, parts.mllm_state, parts.segmenter)
 
-    def keep_as(self, folder: Path) -> bool:
-        """Write what is trained to a folder, as a checkpoint that any command can load; whether this process did."""
+    def keep_as(self, folder: Path) -> None:
+        """Write what is trained to a folder, as a checkpoint that any command can load."""
         self._save(str(folder))
-        return bool(self.args.should_save)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with explain_full_disk(self.out):
