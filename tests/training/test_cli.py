@@ -42,7 +42,7 @@ def test_a_dry_run_says_what_would_be_done(tiny_checkpoint, squares, tmp_path, c
     ],
 )
 def test_overrides_may_stand_anywhere_in_the_line(order, tiny_checkpoint, capsys):
-    assert main(["train", "warmup", *order, f"model.checkpoint={tiny_checkpoint}", "data.world.count=64"]) == 0
+    assert main(["train", "warmup", *order, f"model.checkpoint={tiny_checkpoint}", "data.world.count=128"]) == 0
     said = capsys.readouterr().out
     assert "out: a\n" in said and "epochs: 3.0\n" in said
 
