@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conceptseg.data import ConceptSample, Reference
+from conceptseg.data import ConceptSample, Reference, write_samples
 from conceptseg.errors import SampleError
 from conceptseg.training.config import DataSection, ReferenceSection, WorldSection
 from conceptseg.training.drawing import ReferenceDrawer, SampleOrder, collect_samples, is_same_picture
+from tests.training.tiny import square_sample
 
 PICTURES = [np.full((4, 4, 3), value, dtype=np.uint8) for value in range(20)]
 MASK = np.ones((4, 4), dtype=bool)
@@ -120,7 +121,9 @@ def test_folders_and_world_come_together(squares):
 
 
 def test_sets_that_cannot_be_trained_on(squares, tmp_path):
-    with pytest.raises(SampleError, match="Nothing is left to train on: 8 samples in all, 8 of them held out"):
+    with pytest.raises(
+        SampleError, match=r"Nothing is left to train on: 8 samples in all, data.held_out=8 sets 8 of them aside"
+    ):
         collect_samples(DataSection(folders=(squares,), held_out=8), seed=0)
     with pytest.raises(SampleError, match=r"Several folders hold samples of the same id: square/000"):
         collect_samples(DataSection(folders=(squares, squares)), seed=0)
@@ -129,3 +132,39 @@ def test_sets_that_cannot_be_trained_on(squares, tmp_path):
 def test_a_sample_without_a_mask_is_nobodys_reference():
     others = [sample(0), replace(sample(1), mask=None), sample(2)]
     assert pictures_of(ReferenceDrawer(ReferenceSection(), others, seed=0).references_of(others[0])) == {2}
+
+
+def folder_with_splits(folder, splits):
+    write_samples((square_sample(n, references=0, split=split) for n, split in enumerate(splits)), folder)
+    return folder
+
+
+def test_rows_of_the_validation_split_are_held_out_and_not_learned_from(tmp_path):
+    folder = folder_with_splits(tmp_path / "set", ["train", "val", "train", "test", "val"])
+    data = DataSection(folders=(folder,), split="train", validation="val", held_out=0.5)
+    train, held_out = collect_samples(data, 1)
+    assert [sample.id for sample in train] == ["square/000", "square/002"]
+    assert [sample.id for sample in held_out] == ["square/001", "square/004"]
+
+
+def test_without_rows_of_that_split_a_share_is_set_aside(tmp_path):
+    folder = folder_with_splits(tmp_path / "set", ["train"] * 8)
+    train, held_out = collect_samples(DataSection(folders=(folder,), split="train", validation="val", held_out=0.25), 1)
+    assert (len(train), len(held_out)) == (6, 2)
+    assert not {sample.id for sample in train} & {sample.id for sample in held_out}
+
+
+def test_a_split_that_selects_nothing_is_told_with_the_key(tmp_path):
+    folder = folder_with_splits(tmp_path / "set", [None, "val", None])
+    with pytest.raises(
+        SampleError, match=r"data.split=train was asked for, there are 1 val, 2 without a split; 'val' is"
+    ):
+        collect_samples(DataSection(folders=(folder,), split="train", validation="val"), 1)
+
+
+def test_to_set_everything_aside_names_the_key(tmp_path):
+    folder = folder_with_splits(tmp_path / "set", ["train"] * 4)
+    with pytest.raises(
+        SampleError, match=r"4 samples in all, data.held_out=64 sets 64 of them aside. Lower it; a share"
+    ):
+        collect_samples(DataSection(folders=(folder,), held_out=64), 1)

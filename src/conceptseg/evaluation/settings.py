@@ -61,7 +61,7 @@ class EvaluationConfig(BaseModel):
     """Questions at a time. It belongs to the numbers, for rounding depends on what is computed together."""
     variant: str | None = None
     """What this run stands for in an ablation, e.g. `without_meta_reward`: the name of a recipe in
-    recipes/ablations. Tables 4 and 9 pick runs by it."""
+    `conceptseg train --list`. Tables 4 and 9 pick runs by it."""
 
     @model_validator(mode="after")
     def _integers_are_the_papers(self) -> EvaluationConfig:

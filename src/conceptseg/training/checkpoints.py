@@ -22,6 +22,7 @@ from conceptseg import __version__
 from conceptseg.errors import CheckpointError, InputError, ResourceError, TrainingError
 from conceptseg.ledger import write_object
 from conceptseg.models.conceptseg import CONFIG_FILE, CTM_FILE, ConceptSegConfig
+from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.training.config import TrainingConfig
 from conceptseg.training.standing import file_sizes, read_state, require_whole
 
@@ -33,13 +34,14 @@ __all__ = [
     "latest_checkpoint",
     "mark_complete",
     "prune_checkpoints",
+    "require_not_shorter",
     "require_room",
 ]
 
 STATE_FILE = "training_state.json"
 """Written last: a checkpoint without it was cut off while being written."""
 
-_MLLM = "mllm"
+_MLLM, _SAM = "mllm", "sam"
 _NUMBERED = re.compile(r"checkpoint-(\d+)")
 
 
@@ -47,7 +49,7 @@ _NUMBERED = re.compile(r"checkpoint-(\d+)")
 class CheckpointWriter:
     """Writes and reads the trained parts of a model in the checkpoint format of `ConceptSegModel`.
 
-    Parts that stay as they were are named, not copied: SAM 3 always, the MLLM unless it learns.
+    Parts that stay as they were are named, not copied: SAM 3 and the MLLM unless they learn.
     """
 
     config: ConceptSegConfig
@@ -62,6 +64,7 @@ class CheckpointWriter:
         translation: Mapping[str, Tensor] | None,
         mllm: PreTrainedModel | None = None,
         mllm_state: Mapping[str, Tensor] | None = None,
+        segmenter: PromptSegmenter | None = None,
     ) -> None:
         """Write what was trained.
 
@@ -70,6 +73,7 @@ class CheckpointWriter:
             translation: the CTM's tensors, None without one.
             mllm: given when it learns.
             mllm_state: its tensors.
+            segmenter: given when SAM 3 learns.
         """
         folder.mkdir(parents=True, exist_ok=True)
         learns = mllm is not None
@@ -81,7 +85,13 @@ class CheckpointWriter:
             self.processor.save_pretrained(folder / _MLLM)
         if translation is not None:
             save_file({key: value.contiguous() for key, value in translation.items()}, folder / CTM_FILE)
-        places = {"mllm": _MLLM if learns else self.mllm_source, "sam": self.sam_source}
+        if segmenter is not None:
+            segmenter.sam.save_pretrained(folder / _SAM)
+            segmenter.tokenizer.save_pretrained(folder / _SAM)
+        places = {
+            "mllm": _MLLM if learns else self.mllm_source,
+            "sam": self.sam_source if segmenter is None else _SAM,
+        }
         config = self.config.model_copy(update=places)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -101,8 +111,17 @@ class CheckpointWriter:
     @staticmethod
     def read_mllm(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
         """The MLLM's tensors of a checkpoint, under the names that `like` has for them."""
-        loaded = type(like).from_pretrained(folder / _MLLM, dtype=like.dtype)
-        return dict(loaded.state_dict())
+        return _read_part(folder / _MLLM, like)
+
+    @staticmethod
+    def read_sam(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
+        """SAM 3's tensors of a checkpoint of a run in which it learns."""
+        return _read_part(folder / _SAM, like)
+
+
+def _read_part(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
+    loaded = type(like).from_pretrained(folder, dtype=like.dtype)
+    return dict(loaded.state_dict())
 
 
 def mark_complete(folder: Path, config: TrainingConfig, step: int) -> None:
@@ -189,7 +208,21 @@ def explain_full_disk(out: Path) -> Iterator[None]:
 
 def _is_full_disk(error: BaseException) -> bool:
     """Safetensors and torch wrap the system's error in their own, with its text."""
-    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or any(words in str(error) for words in ("No space left", "quota exceeded"))
+
+
+def require_not_shorter(resume: Path | None, steps: int) -> None:
+    """A run may be made longer, not shorter than it already is.
+
+    Raises:
+        InputError: the checkpoint is of a later update than the run's last.
+    """
+    if resume is not None and _step_of(resume) > steps:
+        raise InputError(
+            f"{resume.parent} has done {_step_of(resume)} updates, max_steps (or epochs) ask for {steps}: raise it to "
+            "go on, or set another `out`."
+        )
 
 
 def _step_of(path: Path) -> int:
@@ -205,7 +238,7 @@ def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, 
         return stored
 
 
-_MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out"})
+_MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out", "max_steps", "epochs"})
 
 
 def _require_same_run(checkpoint: Path, config: TrainingConfig) -> None:

@@ -129,25 +129,31 @@ class ReferenceDrawer:
 def collect_samples(data: DataSection, seed: int) -> tuple[SampleSet, SampleSet]:
     """The samples to train on, and those held out.
 
+    Held out are the folders' samples of the split `data.validation`; where there are none, as many as `data.held_out`
+    says, chosen by the seed.
+
     Args:
         data: sources, limit and number held out.
         seed: of the choice of both.
 
     Raises:
-        SampleError: a folder is no folder of samples, an id occurs twice, or nothing is left to train on.
+        SampleError: a folder is no folder of samples, an id occurs twice, or nothing is left to train on; the key to
+            change is named.
         InputError: ConceptWorld has no such task or split.
     """
-    stored = [sample for folder in data.folders for sample in read_samples(folder, data.split)]
-    _check_unique(stored)
+    stored, aside = _read_folders(data)
     world, indices = _world_of(data.world, data.references.count)
     everything = SampleSet(stored, world, [*range(len(stored)), *(len(stored) + index for index in indices)])
+    count = 0 if aside else _held_out_count(data.held_out, len(everything))
     order = [int(i) for i in np.random.default_rng([seed, 0x5E7]).permutation(len(everything))]
-    held_out, rest = order[: data.held_out], order[data.held_out :][: data.limit]
+    held_out, rest = order[:count], order[count:][: data.limit]
     if not rest:
         raise SampleError(
-            f"Nothing is left to train on: {len(everything)} samples in all, {len(held_out)} of them held out."
+            f"Nothing is left to train on: {len(everything)} samples in all, data.held_out={data.held_out} sets "
+            f"{count} of them aside. Lower it; a share such as data.held_out=0.2 works for any number."
         )
-    return everything.pick(sorted(rest)), everything.pick(sorted(held_out))
+    chosen = SampleSet(aside, None, range(len(aside))) if aside else everything.pick(sorted(held_out))
+    return everything.pick(sorted(rest)), chosen
 
 
 def is_same_picture(a: ImageSource, b: ImageSource) -> bool:
@@ -167,6 +173,32 @@ def _world_of(section: WorldSection | None, references: int) -> tuple[ConceptWor
     tasks = TRAINED_TASKS if section.tasks == "trained" else section.tasks
     world = ConceptWorld(tasks, section.split, section.seed, section.size_px, references)
     return world, range(section.first, section.first + section.count)
+
+
+def _read_folders(data: DataSection) -> tuple[list[ConceptSample], list[ConceptSample]]:
+    """The folders' samples to choose from, and those of the validation split."""
+    try:
+        rows = [sample for folder in data.folders for sample in read_samples(folder)]
+    except SampleError as error:
+        raise SampleError(f"data.folders: {error}") from error
+    _check_unique(rows)
+    aside = [] if data.validation is None else [sample for sample in rows if sample.split == data.validation]
+    others = [sample for sample in rows if data.validation is None or sample.split != data.validation]
+    chosen = [sample for sample in others if data.split is None or sample.split == data.split]
+    if data.folders and not chosen:
+        splits = Counter(sample.split or "without a split" for sample in rows)
+        told = ", ".join(f"{count} {name}" for name, count in sorted(splits.items())) or "none"
+        but = f"; {data.validation!r} is held out by data.validation" if aside else ""
+        raise SampleError(
+            f"data.folders has no sample to train on: data.split={data.split or 'null'} was asked for, there are "
+            f"{told}{but}. Set data.split to one of these, or to null for all."
+        )
+    return chosen, aside
+
+
+def _held_out_count(wanted: float, samples: int) -> int:
+    """A number as it is; a share of the samples, rounded."""
+    return round(wanted * samples) if isinstance(wanted, float) else wanted
 
 
 def _check_unique(samples: Sequence[ConceptSample]) -> None:

@@ -14,7 +14,17 @@ from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 from conceptseg.protocol import template_names
 from conceptseg.training.config import ModelSection, TrainingConfig
 
-__all__ = ["load_for_training", "sources_of", "training_protocol", "wanted_translation", "weight_dtype"]
+__all__ = [
+    "DRAWING_PARTS",
+    "load_for_training",
+    "sources_of",
+    "training_protocol",
+    "wanted_translation",
+    "weight_dtype",
+]
+
+DRAWING_PARTS = ("detr_encoder", "mask_decoder")
+"""The modules of `Sam3Model` that lie between its eyes and the semantic mask: what learns when SAM 3 does."""
 
 _DEFAULT_TOKENS = 8  # L2 of Table 7
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from conceptseg.models.full_size import KNOWN_MODELS, qwen2_5_vl_config
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 from conceptseg.training.config import MetaGRPOConfig, ModelSection, TrainingConfig, WarmupConfig
 from conceptseg.training.drawing import collect_samples
-from conceptseg.training.loading import training_protocol, wanted_translation, weight_dtype
+from conceptseg.training.loading import DRAWING_PARTS, training_protocol, wanted_translation, weight_dtype
 
 __all__ = ["Launch", "Memory", "PartCount", "TrainingPlan", "plan_training", "read_launch"]
 
@@ -187,7 +187,7 @@ def _count(config: TrainingConfig, sizes: _Sizes) -> tuple[PartCount, ...]:
     with torch.device("meta"):
         mllm = Qwen2_5_VLForConditionalGeneration(sizes.mllm)
         mllm.tie_weights()
-        sam = _parameters(Sam3Model(sizes.sam))
+        sam = Sam3Model(sizes.sam)
         translation = _parameters(ConceptTranslation(_translation(config, sizes)))
     vision = _parameters(mllm.model.visual)
     language = _parameters(mllm) - vision
@@ -207,8 +207,16 @@ def _count(config: TrainingConfig, sizes: _Sizes) -> tuple[PartCount, ...]:
         PartCount("MLLM, vision tower", vision, learning[0]),
         PartCount("MLLM, language model", language + adapter, learning[1]),
         PartCount("concept translation", translation, learning[2]),
-        PartCount("SAM 3", sam, 0),
+        PartCount("SAM 3", _parameters(sam), _drawing_parts(sam) if _teaches_sam(config) else 0),
     )
+
+
+def _teaches_sam(config: TrainingConfig) -> bool:
+    return isinstance(config, WarmupConfig) and config.segmenter.learns
+
+
+def _drawing_parts(sam: nn.Module) -> int:
+    return sum(_parameters(getattr(sam, name)) for name in DRAWING_PARTS)
 
 
 def _translation(config: TrainingConfig, sizes: _Sizes) -> TranslationConfig:
@@ -229,6 +237,7 @@ def _memory(config: TrainingConfig, sizes: _Sizes, parts: tuple[PartCount, ...],
     wide = _weight_bytes(config, launch)
     mllm = vision.total + language.total
     learning = vision.trainable + language.trainable
+    ours = translation.trainable + sam.trainable  # always float32
     is_policy = isinstance(config, MetaGRPOConfig) or config.trains == "responses"
 
     def share(count: int, *, sharded: bool) -> int:
@@ -239,10 +248,8 @@ def _memory(config: TrainingConfig, sizes: _Sizes, parts: tuple[PartCount, ...],
     reference = isinstance(config, MetaGRPOConfig) and config.beta > 0 and config.policy.mllm == "full"
     return Memory(
         weights=share(weights + translation.total * _FLOAT32, sharded=launch.shards_weights),
-        gradients=share(learning * wide + translation.trainable * _FLOAT32, sharded=launch.shards_gradients),
-        optimizer=share(
-            learning * states + translation.trainable * _ADAM_STATES * _FLOAT32, sharded=launch.shards_optimizer
-        ),
+        gradients=share(learning * wide + ours * _FLOAT32, sharded=launch.shards_gradients),
+        optimizer=share(learning * states + ours * _ADAM_STATES * _FLOAT32, sharded=launch.shards_optimizer),
         reference=share(mllm * wide, sharded=launch.shards_weights) if reference else 0,
         frozen=sam.total * _FLOAT32 + (0 if is_policy else mllm * wide),
         activations=_activation_bytes(config, sizes) if is_policy else 0,
@@ -255,6 +262,7 @@ def _activation_bytes(config: TrainingConfig, sizes: _Sizes) -> int:
     square = vision.patch_size * vision.spatial_merge_size
     images = 2 * (sizes.config.protocol.frame_px // square) ** 2
     said = config.max_completion_tokens if isinstance(config, MetaGRPOConfig) else config.responses.max_new_tokens
+    said = said or sizes.config.protocol.max_new_tokens
     tokens = min(images + _WORDS, config.max_prompt_tokens) + said
     units = config.per_device_batch_size * tokens * text.hidden_size
     recompute = isinstance(config, MetaGRPOConfig) and config.policy.gradient_checkpointing

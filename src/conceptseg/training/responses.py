@@ -47,10 +47,11 @@ def template_response(episode: Episode) -> tuple[str, str]:
 def read_episodes(model: ConceptSegModel, episodes: Sequence[Episode], section: ResponseSection) -> list[StateRecord]:
     """Responses of a batch of episodes with their hidden states, from the frozen MLLM."""
     prompts = [episode.prompt for episode in episodes]
+    longest = longest_response(model, section)
     if section.source == "template":
         said = [template_response(episode) for episode in episodes]
     else:
-        generation = model.reasoner.generate(prompts, max_new_tokens=section.max_new_tokens)
+        generation = model.reasoner.generate(prompts, max_new_tokens=longest)
         responses = [episode.read(text) for episode, text in zip(episodes, generation.texts, strict=True)]
         if section.source == "generated":
             answers = [episode.answer_of(response) for episode, response in zip(episodes, responses, strict=True)]
@@ -60,6 +61,11 @@ def read_episodes(model: ConceptSegModel, episodes: Sequence[Episode], section: 
     read = model.reasoner.hidden_states_of(prompts, [text for text, _ in said])
     read_rows = zip(said, read.hidden_states, read.mask, strict=True)
     return [StateRecord(text, answer, states[mask]) for (text, answer), states, mask in read_rows]
+
+
+def longest_response(model: ConceptSegModel, section: ResponseSection) -> int:
+    """In tokens: what the configuration says, or the checkpoint's own limit."""
+    return section.max_new_tokens or model.config.protocol.max_new_tokens
 
 
 def fill_store(
@@ -92,10 +98,11 @@ def fill_store(
     rank, processes = share
     groups = list(consecutive(len(samples), section.batch_size))[rank::processes]
     addresses: dict[int, str] = {}
+    longest = longest_response(model, section)
     made = 0
     for group in groups:
         episodes = [build(samples[place]) for place in group]
-        found = [address_of(e, fingerprint, section.source, section.max_new_tokens) for e in episodes]
+        found = [address_of(e, fingerprint, section.source, longest) for e in episodes]
         if any(address not in store for address in found):
             made += len(group)
             for address, record in zip(found, read_episodes(model, episodes, section), strict=True):

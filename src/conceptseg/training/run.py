@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -18,15 +18,26 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import MissingExtraError
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.loading import pick_device
+from conceptseg.training.answers import Answerer, answer_by_reasoning
 from conceptseg.training.arguments import common_arguments, grpo_arguments, use_one_device
-from conceptseg.training.callbacks import CONFIG_COPY, CheckpointKeeper, HeldOutMeter, ProgressLine, StopOnSignal
+from conceptseg.training.best import BestKeeper, complete_best
+from conceptseg.training.callbacks import CONFIG_COPY, CheckpointKeeper, ProgressLine, StopOnSignal
 from conceptseg.training.checking import check_samples, list_rejections, require_some, require_usable, sort_out
-from conceptseg.training.checkpoints import CheckpointWriter, complete_checkpoints, latest_checkpoint, require_room
+from conceptseg.training.checkpoints import (
+    CheckpointWriter,
+    complete_checkpoints,
+    explain_full_disk,
+    latest_checkpoint,
+    require_not_shorter,
+    require_room,
+)
 from conceptseg.training.config import MetaGRPOConfig, TrainingConfig, WarmupConfig
 from conceptseg.training.config_reading import save_config
 from conceptseg.training.drawing import ReferenceDrawer, SampleOrder, SampleSet, collect_samples
 from conceptseg.training.episodes import EpisodeBuilder
+from conceptseg.training.held_out import HeldOutMeter, HeldOutTable, Measured, tell_outcome
 from conceptseg.training.loading import load_for_training, sources_of, weight_dtype
+from conceptseg.training.notes import notes_on_data, notes_on_references, tell
 from conceptseg.training.pictures import Watcher, contact_sheet, plot_curves
 from conceptseg.training.responses import fill_store
 from conceptseg.training.standing import alone_in, check_data
@@ -103,8 +114,15 @@ class _Material:
         return [sample for part in (self.train, self.held_out) for _, sample in part.stored()]
 
 
-def train(config: TrainingConfig) -> RunResult:
+def train(config: TrainingConfig, answer: Answerer = answer_by_reasoning) -> RunResult:
     """Run a stage from its configuration; resumes the newest whole checkpoint of its folder.
+
+    A finished run goes on where it stopped when `max_steps` or `epochs` are raised, on the learning-rate schedule of a
+    run of the new length.
+
+    Args:
+        config: the run.
+        answer: how held-out samples are answered in stage I, e.g. as at inference.
 
     Raises:
         InputError: the configuration contradicts the folder, the samples or the model, the data have changed since the
@@ -116,23 +134,28 @@ def train(config: TrainingConfig) -> RunResult:
     _require_packages(config)
     pick_device(config.model.device)
     require_room(config.out, 0)
-    with alone_in(config.out):
-        return _train(config)
+    with alone_in(config.out), explain_full_disk(config.out):
+        return _train(config, answer)
 
 
-def _train(config: TrainingConfig) -> RunResult:
+def _train(config: TrainingConfig, answer: Answerer) -> RunResult:
     resume = latest_checkpoint(config.out, config)
     material = _collect(config)
     check_data(config.out, material.stored(), resumed=resume is not None)
+    require_not_shorter(resume, material.steps)
     save_config(config, config.out / CONFIG_COPY)
+    return _run(config, material, resume, answer)
+
+
+def _run(config: TrainingConfig, material: _Material, resume: Path | None, answer: Answerer) -> RunResult:
     if isinstance(config, WarmupConfig):
-        trainer, stop = _build_warmup(config, material)
+        trainer, stop = _build_warmup(config, material, answer)
     else:
         trainer, stop = _build_grpo(config, material)
     trainer.remove_callback(PrinterCallback)
     require_room(config.out, _checkpoint_bytes(trainer))
     if resume is not None:
-        _log.info("Resuming from %s.", resume)
+        _log.info("Going on from %s, to %d updates.", resume, material.steps)
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finally:
@@ -146,7 +169,8 @@ def _train(config: TrainingConfig) -> RunResult:
     return result
 
 
-def _build_warmup(config: WarmupConfig, material: _Material) -> tuple[Trainer, StopOnSignal]:
+def _build_warmup(config: WarmupConfig, material: _Material, answer: Answerer) -> tuple[Trainer, StopOnSignal]:
+    from conceptseg.training.measuring import look_at_answers, measure_answers
     from conceptseg.training.tuning import ResponseTrainer, TuningData
     from conceptseg.training.warmup import WarmupData, WarmupTrainer
 
@@ -160,17 +184,21 @@ def _build_warmup(config: WarmupConfig, material: _Material) -> tuple[Trainer, S
     addresses = find(material.train)
     stop, writer = StopOnSignal(), _writer(config, model)
     if config.trains == "responses":
+        if material.held_out:
+            _log.info("Held-out samples are not measured while responses are taught: there is no mask to compare.")
         tuning = TuningData(material.train, order, build, store, addresses)
         return ResponseTrainer(config, model, tuning, writer, arguments, _callbacks(config, stop)), stop
     side_px = model.segmenter.image_px
     data = WarmupData(material.train, order, store, addresses, side_px)
     trainer = WarmupTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
-    aside = material.held_out or material.train[: config.log.watched]
-    held_out = WarmupData(aside, range(len(aside)), store, find(aside), side_px)
+    aside = [_shown(build, sample) for sample in material.held_out or material.train[: config.log.watched]]
     if config.log.watched:
-        trainer.add_callback(Watcher(config.out, lambda: trainer.look_at(held_out, config.log.watched)))
+        watched = aside[: config.log.watched]
+        trainer.add_callback(Watcher(config.out, lambda: look_at_answers(answer, trainer.as_model(), watched)))
     if material.held_out:
-        trainer.add_callback(_meter(config, trainer, lambda: trainer.measure(held_out)))
+        trainer.add_callback(
+            _meter(config, trainer, "mIoU", lambda: measure_answers(answer, trainer.as_model(), aside))
+        )
     return trainer, stop
 
 
@@ -199,16 +227,19 @@ def _build_grpo(config: MetaGRPOConfig, material: _Material) -> tuple[Trainer, S
         trainer.add_callback(Watcher(config.out, lambda: look_at(trainer.as_model(), watched, config)))
     if material.held_out:
 
-        def measure() -> dict[str, float]:
+        def measure() -> Measured:
             rows = measure_rewards(trainer.as_model(), aside, config)
-            return {f"held_out/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+            counts = "mask" if config.needs_masks else "meta"
+            scores = {episode.id: row[counts] for episode, row in zip(aside, rows, strict=True)}
+            return Measured(scores, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]})
 
-        trainer.add_callback(_meter(config, trainer, measure))
+        trainer.add_callback(_meter(config, trainer, _score_title(config), measure))
     return trainer, stop
 
 
 def _collect(config: TrainingConfig) -> _Material:
     samples, held_out = collect_samples(config.data, config.seed)
+    tell(notes_on_data(config, samples, held_out))
     bad, bad_aside = check_samples(samples), check_samples(held_out)
     if config.data.on_bad_sample == "stop":
         require_usable([*bad, *bad_aside])
@@ -232,7 +263,15 @@ def _episode_builder(config: TrainingConfig, model: ConceptSegModel, material: _
     references = config.data.references
     others = [sample for _, sample in material.train.stored()]
     drawer = ReferenceDrawer(references, others, config.seed)
+    named = [*(("to learn from", sample) for sample in others),
+             *(("held out", sample) for _, sample in material.held_out.stored())]  # fmt: skip
+    tell(notes_on_references(named, drawer.references_of, references.count if references.from_others else 0))
     return EpisodeBuilder(model, drawer.references_of, withhold_proxy=references.withhold_proxy)
+
+
+def _shown(build: EpisodeBuilder, sample: ConceptSample) -> ConceptSample:
+    """A sample with the references that it is shown with."""
+    return replace(sample, references=tuple(build.references_of(sample)))
 
 
 def _state_store(
@@ -263,7 +302,7 @@ def _gather(mine: dict[int, str]) -> list[dict[int, str]]:
 def _checkpoint_bytes(trainer: Any) -> int:
     """What one checkpoint takes: what learns, and both of AdamW's moments."""
     learning = (p for p in trainer.model.parameters() if p.requires_grad)
-    return sum(3 * p.numel() * p.element_size() for p in learning)
+    return sum(3 * p.numel() * p.element_size() for p in learning)  # SAM 3's frozen half, where it learns, is little
 
 
 def _writer(config: TrainingConfig, model: ConceptSegModel) -> CheckpointWriter:
@@ -275,19 +314,36 @@ def _callbacks(config: TrainingConfig, stop: StopOnSignal) -> list[Any]:
     return [stop, CheckpointKeeper(config), ProgressLine(config.batch_size, _SHOWN)]
 
 
-def _meter(config: TrainingConfig, trainer: Any, measure: Callable[[], dict[str, float]]) -> HeldOutMeter:
-    return HeldOutMeter(measure, trainer.log, trainer.numbers, config.log.evaluate_every)
+def _meter(config: TrainingConfig, trainer: Any, title: str, measure: Callable[[], Measured]) -> HeldOutMeter:
+    table, every = HeldOutTable(config.out), config.log.evaluate_every
+    keep = BestKeeper(config, trainer.keep_as).keep if _may_keep_best(config) else None
+    return HeldOutMeter(table, title, measure, keep, trainer.log, trainer.numbers, every)
+
+
+def _may_keep_best(config: TrainingConfig) -> bool:
+    """Checkpoints of an adapter alone are no models."""
+    return isinstance(config, WarmupConfig) or config.policy.mllm == "full"
+
+
+def _score_title(config: TrainingConfig) -> str:
+    if isinstance(config, WarmupConfig):
+        return "mIoU"
+    return "IoU of the target" if config.needs_masks else "R_meta"
 
 
 def _finish(config: TrainingConfig, trainer: Trainer, result: RunResult) -> None:
-    """Curves, the contact sheet, and the whole model from the last checkpoint."""
+    """Curves, the contact sheet, the whole model from the last checkpoint and that of the best, and what came of it."""
     plot_curves(trainer.state.log_history, config.out, _TITLES)
     contact_sheet(config.out)
     if result.model is None:
         _log.info("Stopped at update %d; the same command goes on from there.", result.steps)
         return
     _final_model(config, trainer).save_pretrained(result.model)
-    _log.info("Done after %d updates: %s.", result.steps, result.model)
+    complete_best(config.out, _dtype(config, trainer.args))
+    table = HeldOutTable(config.out)
+    table.read(result.steps)
+    tell(tell_outcome(table, _score_title(config), best_is_kept=_may_keep_best(config)))
+    _log.info("Done after %d updates: %s. A larger max_steps goes on from here.", result.steps, result.model)
 
 
 def _final_model(config: TrainingConfig, trainer: Any) -> ConceptSegModel:

@@ -19,7 +19,7 @@ from conceptseg import __version__
 from conceptseg.errors import ConceptSegError
 from conceptseg.interfaces.cli.streams import forgiving_streams
 
-__all__ = ["COMMANDS", "ExitStatus", "main"]
+__all__ = ["COMMANDS", "ExitStatus", "Parser", "main"]
 
 COMMANDS: MappingProxyType[str, str] = MappingProxyType(
     {
@@ -51,10 +51,11 @@ class ExitStatus(IntEnum):
     """Ctrl-C."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """An argument parser that complains in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and leave."""
         self.exit(ExitStatus.WRONG_REQUEST, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
 
 
@@ -99,7 +100,7 @@ def _run(words: list[str]) -> int:
 
 def _build_parser(wanted: str | None) -> argparse.ArgumentParser:
     """The parser of all commands, in which only the wanted one knows its arguments."""
-    parser = _Parser(prog="conceptseg", description="Segment any concept: a mask, and why.")
+    parser = Parser(prog="conceptseg", description="Segment any concept: a mask, and why.")
     parser.add_argument("--version", action="version", version=f"conceptseg {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")

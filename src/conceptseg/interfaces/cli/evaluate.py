@@ -48,7 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
     parser.add_argument("--references", type=int, metavar="N", help="at most N a question: 4 is 2×2, 1 is 1×1")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="questions at a time (default: 8)")
-    parser.add_argument("--variant", metavar="NAME", help="what the run stands for in an ablation (recipes/ablations)")
+    parser.add_argument(
+        "--variant", metavar="NAME", help="what the run stands for in an ablation (as `train --list` names it)"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="ask again what failed before")
     parser.add_argument("--no-masks", action="store_true", help="do not keep the predictions, which the gallery shows")
     add_model_arguments(parser)
