@@ -78,12 +78,15 @@ class WorldSection(_Section):
 
 
 class ReferenceSection(_Section):
-    """Which references a sample is shown with; they depend on (seed, sample id) alone, never on order."""
+    """Which references a sample is shown with; they depend on (seed, sample id, epoch) alone, never on order."""
 
     count: int = Field(default=4, ge=0)
     """How many, at most; 4 make the paper's 2×2 mosaic, 1 its 1×1. Context-reasoning samples keep their own."""
     from_others: bool = True
     """Draw from other samples of the same task and concept where a sample has none of its own."""
+    draws: int | None = Field(default=None, gt=0)
+    """Different draws for one sample, epoch after epoch and then over again. None draws anew every epoch (Appendix I),
+    1 keeps to the same references. Stage I reads and keeps a response for each draw."""
     withhold_proxy: bool = True
     """Withhold one reference's box for verification (§3.2); needs two references."""
     seed: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import torch.distributed as dist
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from conceptseg.data.references import ReferenceDrawer
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import MissingExtraError
 from conceptseg.models.conceptseg import ConceptSegModel
@@ -24,7 +25,7 @@ from conceptseg.training.checking import check_samples, list_rejections, require
 from conceptseg.training.checkpoints import CheckpointWriter, complete_checkpoints, latest_checkpoint, require_room
 from conceptseg.training.config import MetaGRPOConfig, TrainingConfig, WarmupConfig
 from conceptseg.training.config_reading import save_config
-from conceptseg.training.drawing import ReferenceDrawer, SampleOrder, SampleSet, collect_samples
+from conceptseg.training.drawing import SampleOrder, SampleSet, Turn, collect_samples
 from conceptseg.training.episodes import EpisodeBuilder
 from conceptseg.training.loading import load_for_training, sources_of, weight_dtype
 from conceptseg.training.pictures import Watcher, contact_sheet, plot_curves
@@ -144,8 +145,10 @@ def _build_warmup(config: WarmupConfig, material: _Material) -> tuple[Trainer, S
     model = _load(config, arguments, max_new_tokens=tokens, needs_translation=config.trains == "translation")
     build = _episode_builder(config, model, material)
     store, find = _state_store(config, model, build)
-    order = SampleOrder(len(material.train), material.steps * config.batch_size, config.seed)
-    addresses = find(material.train)
+    order = SampleOrder(
+        len(material.train), material.steps * config.batch_size, config.seed, config.data.references.draws
+    )
+    addresses = find(material.train, order)
     stop, writer = StopOnSignal(), _writer(config, model)
     if config.trains == "responses":
         tuning = TuningData(material.train, order, build, store, addresses)
@@ -154,7 +157,8 @@ def _build_warmup(config: WarmupConfig, material: _Material) -> tuple[Trainer, S
     data = WarmupData(material.train, order, store, addresses, side_px)
     trainer = WarmupTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
     aside = material.held_out or material.train[: config.log.watched]
-    held_out = WarmupData(aside, range(len(aside)), store, find(aside), side_px)
+    turns = [Turn(place) for place in range(len(aside))]
+    held_out = WarmupData(aside, turns, store, find(aside, turns), side_px)
     if config.log.watched:
         trainer.add_callback(Watcher(config.out, lambda: trainer.look_at(held_out, config.log.watched)))
     if material.held_out:
@@ -174,7 +178,7 @@ def _build_grpo(config: MetaGRPOConfig, material: _Material) -> tuple[Trainer, S
     model = _load(config, arguments, max_new_tokens=config.max_completion_tokens, needs_translation=False)
     build = _episode_builder(config, model, material)
     prompts = material.steps * config.batch_size // config.group_size
-    order = SampleOrder(len(material.train), prompts, config.seed)
+    order = SampleOrder(len(material.train), prompts, config.seed, config.data.references.draws)
     data = episode_dataset(material.train, order, build, model.reasoner, config.max_prompt_tokens)
     stop, writer = StopOnSignal(), _writer(config, model)
     trainer = MetaGRPOTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
@@ -219,28 +223,29 @@ def _dtype(config: TrainingConfig, arguments: TrainingArguments) -> str:
 def _episode_builder(config: TrainingConfig, model: ConceptSegModel, material: _Material) -> EpisodeBuilder:
     references = config.data.references
     others = [sample for _, sample in material.train.stored()]
-    drawer = ReferenceDrawer(references, others, config.seed)
+    seed = config.seed if references.seed is None else references.seed
+    drawer = ReferenceDrawer(others, seed, count=references.count, from_others=references.from_others)
     return EpisodeBuilder(model, drawer.references_of, withhold_proxy=references.withhold_proxy)
 
 
 def _state_store(
     config: WarmupConfig, model: ConceptSegModel, build: EpisodeBuilder
-) -> tuple[StateStore, Callable[[Sequence[ConceptSample]], dict[int, str]]]:
-    """The cache of hidden states, and what fills it for a set of samples, split among the processes."""
+) -> tuple[StateStore, Callable[[Sequence[ConceptSample], Iterable[Turn]], dict[Turn, str]]]:
+    """The cache of hidden states, and what fills it for turns of a set of samples, split among the processes."""
     store = StateStore(config.responses.cache or config.out / _STATES)
     fingerprint = fingerprint_of(model.reasoner.mllm)
     share = (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
-    def find(samples: Sequence[ConceptSample]) -> dict[int, str]:
-        mine = fill_store(model, build, samples, config.responses, store, fingerprint, share=share)
+    def find(samples: Sequence[ConceptSample], turns: Iterable[Turn]) -> dict[Turn, str]:
+        mine = fill_store(model, build, samples, turns, config.responses, store, fingerprint, share=share)
         everyones = _gather(mine)
         store.refresh()
-        return {place: address for part in everyones for place, address in part.items()}
+        return {turn: address for part in everyones for turn, address in part.items()}
 
     return store, find
 
 
-def _gather(mine: dict[int, str]) -> list[dict[int, str]]:
+def _gather(mine: dict[Turn, str]) -> list[dict[Turn, str]]:
     if not dist.is_initialized():
         return [mine]
     parts: list[Any] = [None] * dist.get_world_size()

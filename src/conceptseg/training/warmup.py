@@ -24,6 +24,7 @@ from conceptseg.models.translation import ConceptTranslation
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
 from conceptseg.training.config import WarmupConfig
+from conceptseg.training.drawing import Turn
 from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_progress, require_finite
 from conceptseg.training.pictures import Glimpse, overlay
 from conceptseg.training.states import StateRecord, StateStore, consecutive, pad_states
@@ -44,22 +45,22 @@ class WarmupItem:
 
 
 class WarmupData(Dataset[WarmupItem]):
-    """Items in the order of the run: position k of the dataset is draw k.
+    """Items in the order of the run: position k of the dataset is turn k.
 
     Args:
         samples: all samples.
-        order: which of them each draw is.
-        store: has the states of all samples.
-        addresses: place of a sample → address of its states.
+        order: which of them comes when, and with which references.
+        store: has the states of all turns.
+        addresses: turn → address of its states.
         side_px: SAM 3's input size.
     """
 
     def __init__(
         self,
         samples: Sequence[ConceptSample],
-        order: Sequence[int],
+        order: Sequence[Turn],
         store: StateStore,
-        addresses: Mapping[int, str],
+        addresses: Mapping[Turn, str],
         side_px: int,
     ) -> None:
         self._samples, self._order = samples, order
@@ -70,15 +71,13 @@ class WarmupData(Dataset[WarmupItem]):
         return len(self._order)
 
     def __getitem__(self, position: int) -> WarmupItem:
-        place = self._order[position]
-        sample = self._samples[place]
+        turn = self._order[position]
+        sample = self._samples[turn.place]
         loaded = load_sample(sample)
         if loaded.mask is None or loaded.ignore is None:
             raise SampleError(f"Sample {sample.id!r} has no mask to learn from.")
         picture = resize_image(loaded.image, (self._side_px, self._side_px))
-        return WarmupItem(
-            sample.id, picture, MaskTruth(loaded.mask, loaded.ignore), self._store[self._addresses[place]]
-        )
+        return WarmupItem(sample.id, picture, MaskTruth(loaded.mask, loaded.ignore), self._store[self._addresses[turn]])
 
 
 class _Learner(nn.Module):

@@ -115,8 +115,8 @@ def _benchmark(args: argparse.Namespace) -> Benchmark:
 def _from_folders(args: argparse.Namespace) -> int:
     """Write the folder of samples; unusable pairs are listed and left out."""
     from conceptseg.data import write_samples
+    from conceptseg.data.checking import why_unusable
     from conceptseg.data.folders import pair_folders
-    from conceptseg.training.checking import why_unusable
 
     samples = pair_folders(
         args.images, args.masks, task=args.task, concept=args.concept, answer=args.answer, split=args.split
