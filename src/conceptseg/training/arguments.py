@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from conceptseg.errors import ConfigError
 from conceptseg.training.config import MetaGRPOConfig, TrainingConfig
+from conceptseg.training.sharding import asked_sharding
 
 __all__ = ["common_arguments", "grpo_arguments", "use_one_device", "world_size"]
 
@@ -41,7 +43,7 @@ def common_arguments(config: TrainingConfig, steps: int, **more: Any) -> dict[st
         "max_grad_norm": config.max_grad_norm,
         "bf16": bf16,
         "fp16": False,
-        "use_cpu": place == "cpu",
+        **_device_arguments(place),
         "logging_steps": config.log.every,
         "logging_nan_inf_filter": False,
         "report_to": list(config.log.to) or "none",
@@ -92,6 +94,22 @@ def grpo_arguments(config: MetaGRPOConfig, steps: int) -> dict[str, Any]:
             "vllm_server_port": vllm.port,
         }
     return common_arguments(config, steps, **choices)
+
+
+def _device_arguments(place: str) -> dict[str, Any]:
+    """Whether to stay on the CPU, in the trainers' terms; accelerate gives up DeepSpeed where `use_cpu` is said.
+
+    Raises:
+        ConfigError: DeepSpeed was asked for, and the CPU beside a GPU that DeepSpeed would take.
+    """
+    if place != "cpu" or asked_sharding() != "deepspeed":
+        return {"use_cpu": place == "cpu"}
+    if torch.cuda.is_available():
+        raise ConfigError(
+            "model.device is cpu, but DeepSpeed trains on the GPUs that it sees: hide them with CUDA_VISIBLE_DEVICES=, "
+            "or leave model.device at auto."
+        )
+    return {"use_cpu": False, "ddp_backend": "gloo"}
 
 
 def _place(device: str) -> str:

@@ -19,6 +19,8 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import MissingExtraError
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.loading import pick_device
+from conceptseg.models.sharding import whole_weights
+from conceptseg.training.adapters import merge_adapter
 from conceptseg.training.arguments import common_arguments, grpo_arguments, use_one_device
 from conceptseg.training.callbacks import CONFIG_COPY, CheckpointKeeper, HeldOutMeter, ProgressLine, StopOnSignal
 from conceptseg.training.checking import check_samples, list_rejections, require_some, require_usable, sort_out
@@ -30,6 +32,7 @@ from conceptseg.training.episodes import EpisodeBuilder
 from conceptseg.training.loading import load_for_training, sources_of, weight_dtype
 from conceptseg.training.pictures import Watcher, contact_sheet, plot_curves
 from conceptseg.training.responses import fill_store
+from conceptseg.training.sharding import asked_sharding, is_sharded, require_gatherable
 from conceptseg.training.states import StateStore, fingerprint_of
 
 __all__ = ["MODEL_FOLDER", "RunResult", "train"]
@@ -66,6 +69,7 @@ _SHOWN: Mapping[str, str] = MappingProxyType(
         "kl": "kl",
     }
 )
+_UNSEEN = "Parameters are sharded: held-out samples are neither measured nor watched while training."
 _log = logging.getLogger(__name__)
 
 
@@ -119,6 +123,7 @@ def train(config: TrainingConfig) -> RunResult:
     else:
         trainer, stop = _build_grpo(config, material)
     trainer.remove_callback(PrinterCallback)
+    require_gatherable(trainer)
     require_room(config.out, _checkpoint_bytes(trainer))
     if resume is not None:
         _log.info("Resuming from %s.", resume)
@@ -156,6 +161,9 @@ def _build_warmup(config: WarmupConfig, material: _Material) -> tuple[Trainer, S
     side_px = model.segmenter.image_px
     data = WarmupData(material.train, order, store, addresses, side_px)
     trainer = WarmupTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
+    if is_sharded(trainer):
+        _log.info(_UNSEEN)
+        return trainer, stop
     aside = material.held_out or material.train[: config.log.watched]
     turns = [Turn(place) for place in range(len(aside))]
     held_out = WarmupData(aside, turns, store, find(aside, turns), side_px)
@@ -182,8 +190,8 @@ def _build_grpo(config: MetaGRPOConfig, material: _Material) -> tuple[Trainer, S
     data = episode_dataset(material.train, order, build, model.reasoner, config.max_prompt_tokens)
     stop, writer = StopOnSignal(), _writer(config, model)
     trainer = MetaGRPOTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
-    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        _log.info("Parameters are sharded: held-out samples are neither measured nor watched while training.")
+    if is_sharded(trainer):
+        _log.info(_UNSEEN)
         return trainer, stop
     aside = [build(sample) for sample in material.held_out or material.train[: config.log.watched]]
     if config.log.watched:
@@ -216,8 +224,8 @@ def _load(config: TrainingConfig, arguments: TrainingArguments, **options: Any) 
 
 
 def _dtype(config: TrainingConfig, arguments: TrainingArguments) -> str:
-    by_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
-    return weight_dtype(config, on_cpu=arguments.device.type == "cpu", keeps_master=by_deepspeed)
+    keeps_master = asked_sharding() == "deepspeed"
+    return weight_dtype(config, on_cpu=arguments.device.type == "cpu", keeps_master=keeps_master)
 
 
 def _episode_builder(config: TrainingConfig, model: ConceptSegModel, material: _Material) -> EpisodeBuilder:
@@ -237,7 +245,8 @@ def _state_store(
     share = (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def find(samples: Sequence[ConceptSample], turns: Iterable[Turn]) -> dict[Turn, str]:
-        mine = fill_store(model, build, samples, turns, config.responses, store, fingerprint, share=share)
+        with whole_weights():  # else each process's words would wait for the others'
+            mine = fill_store(model, build, samples, turns, config.responses, store, fingerprint, share=share)
         everyones = _gather(mine)
         store.refresh()
         return {turn: address for part in everyones for turn, address in part.items()}
@@ -284,10 +293,17 @@ def _finish(config: TrainingConfig, trainer: Trainer, result: RunResult) -> None
 
 
 def _final_model(config: TrainingConfig, trainer: Any) -> ConceptSegModel:
-    if isinstance(config, MetaGRPOConfig) and config.policy.mllm == "lora":
-        return trainer.merged_model()
+    """The model of the last checkpoint, whole: on this process alone, whatever the launcher shards."""
+    last = complete_checkpoints(config.out)[-1]
     dtype = _dtype(config, trainer.args)
-    return ConceptSegModel.from_pretrained(complete_checkpoints(config.out)[-1], device="cpu", dtype=dtype)
+    if not (isinstance(config, MetaGRPOConfig) and config.policy.mllm == "lora"):
+        return ConceptSegModel.from_pretrained(last, device="cpu", dtype=dtype)
+    tokens = config.max_completion_tokens
+    start = load_for_training(
+        config.model, seed=config.seed, device="cpu", dtype=dtype, max_new_tokens=tokens, needs_translation=False
+    )
+    with whole_weights():
+        return merge_adapter(start, last)
 
 
 def _require_packages(config: TrainingConfig) -> None:

@@ -27,6 +27,7 @@ from conceptseg.training.config import WarmupConfig
 from conceptseg.training.drawing import Turn
 from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_progress, require_finite
 from conceptseg.training.pictures import Glimpse, overlay
+from conceptseg.training.sharding import wrap_modules
 from conceptseg.training.states import StateRecord, StateStore, consecutive, pad_states
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
 
@@ -115,6 +116,7 @@ class WarmupTrainer(RunHooks, Trainer):
             data_collator=_as_batch,
             callbacks=list(callbacks),
         )
+        wrap_modules(self, "_Block")
         self._segmenter.to(self.args.device)
 
     def compute_loss(
