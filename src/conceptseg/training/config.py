@@ -296,8 +296,18 @@ class VllmSection(_Section):
     mode: Literal["colocate", "server"] = "colocate"
     memory_share: float = Field(default=0.3, gt=0, lt=1)
     """Of a GPU, when colocated."""
+    tensor_parallel: int = Field(default=1, gt=0)
+    """GPUs that hold one copy of vLLM's weights together, when colocated; divides the number of processes."""
+    sleep: bool = False
+    """Give the memory of vLLM's weights and cache back during the update, when colocated."""
     host: str = "localhost"
     port: int = 8000
+
+    @model_validator(mode="after")
+    def _server_has_its_own(self) -> VllmSection:
+        if self.mode == "server" and (self.tensor_parallel > 1 or self.sleep):
+            raise ValueError("tensor_parallel and sleep are for mode=colocate: a server is told when it is started")
+        return self
 
 
 class MetaGRPOConfig(_RunConfig):
