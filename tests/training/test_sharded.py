@@ -90,7 +90,7 @@ def alone(configure):
 
 def weights_of(folder):
     files = sorted(folder.rglob("*.safetensors"))
-    return {f"{file.parent.name}/{name}": value for file in files for name, value in load_file(file).items()}
+    return {f"{file.relative_to(folder)}:{name}": value for file in files for name, value in load_file(file).items()}
 
 
 def environment_of(recipe, processes):

@@ -13,6 +13,7 @@ from typing import Any
 from conceptseg.errors import InputError
 from conceptseg.evaluation.baselines.base import Method
 from conceptseg.evaluation.baselines.conceptseg import ConceptSeg
+from conceptseg.evaluation.baselines.lens import Lens
 from conceptseg.evaluation.baselines.mllm_box import MllmBox
 from conceptseg.evaluation.baselines.sam3 import Sam3
 from conceptseg.evaluation.baselines.sam3_agent import Sam3Agent
@@ -21,7 +22,9 @@ from conceptseg.inference import ConceptSegmenter
 
 __all__ = ["METHODS", "Method", "check_method", "get_method"]
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (ConceptSeg, Sam3, MllmBox, Sam3Agent, SegZero)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (ConceptSeg, Sam3, MllmBox, Sam3Agent, SegZero, Lens)
+}
 """Name → method."""
 
 

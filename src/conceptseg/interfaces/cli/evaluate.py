@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_model_arguments, load_lens_segmenter, load_segmenter
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     evaluate(
         config,
         args.out,
-        lambda: load_segmenter(args),
+        lambda: load_lens_segmenter(args) if config.method == "lens" else load_segmenter(args),
         shard=shard,
         retry_failed=args.retry_failed,
         keep_masks=not args.no_masks,
