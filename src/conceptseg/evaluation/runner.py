@@ -121,11 +121,13 @@ def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], s
             _refuse_others(out, earlier["config"], wanted)
             _refuse_others(out, earlier["questions"], questions, "the number of questions of ")
             if shard.rank == 0:  # one look at gigabytes of weights is enough
-                _refuse_others(out, earlier["checkpoint"], describe_checkpoint(config.model, config.sam))
+                _refuse_others(
+                    out, earlier["checkpoint"], describe_checkpoint(config.model, config.sam, method=config.method)
+                )
             return
         record = {
             "config": wanted,
-            "checkpoint": describe_checkpoint(config.model, config.sam),
+            "checkpoint": describe_checkpoint(config.model, config.sam, method=config.method),
             "software": describe_software(),
             "questions": questions,
         }

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 
 from conceptseg.data.benchmarks import benchmark_names, get_benchmark
 from conceptseg.data.reading import SAMPLES_FILE, read_samples
+from conceptseg.data.references import ReferenceDrawer
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.errors import InputError
@@ -27,8 +28,6 @@ from conceptseg.evaluation.settings import DEFAULT_REFERENCES
 from conceptseg.images import select_label
 from conceptseg.masks import Label
 from conceptseg.taxonomy import Level
-from conceptseg.training.config import ReferenceSection
-from conceptseg.training.drawing import ReferenceDrawer
 
 __all__ = ["DataSource", "open_sources", "parse_option"]
 
@@ -163,8 +162,7 @@ def _open_folder(folder: Path, split: str | None, references: int | None, seed: 
         known = sorted({str(sample.split) for sample in everything})
         raise InputError(f"{folder} has no samples of split {split!r}. Its splits: {', '.join(known)}.")
     pool = [sample for sample in everything if sample.split == "train"] or everything
-    section = ReferenceSection(count=DEFAULT_REFERENCES if references is None else references)
-    drawer = ReferenceDrawer(section, pool, seed)
+    drawer = ReferenceDrawer(pool, seed, count=DEFAULT_REFERENCES if references is None else references)
     samples = [replace(sample, references=_references_of(sample, drawer, pool, seed)) for sample in chosen]
     name = folder.resolve().name
     return _checked(f"{name}#{split}" if split else name, samples)

@@ -22,6 +22,7 @@ from conceptseg.models.full_size import KNOWN_MODELS
 from conceptseg.models.hub import Hub, Source, hub_settings, require_access, resolve
 from conceptseg.models.released_layout import check_fit, is_released_layout, mllm_config, translation_config
 from conceptseg.models.sam_files import SAM_REPO, read_sam_config, refuse_other_sam
+from conceptseg.models.sharding import whole_weights
 from conceptseg.models.tensor_files import TensorInfo, read_headers
 
 __all__ = ["BUNDLED", "Checkpoint", "Layout", "bundled_folder", "open_checkpoint", "parts_of"]
@@ -72,6 +73,7 @@ def bundled_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "weights" / BUNDLED
 
 
+@whole_weights()
 def open_checkpoint(
     source: str, *, sam: str | None = None, with_sam: bool = True, hub: Hub | None = None
 ) -> Checkpoint:

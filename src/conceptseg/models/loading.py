@@ -29,6 +29,7 @@ from conceptseg.models.processing import ReasonerProcessor, load_reasoner_proces
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.released_layout import translation_name
 from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.models.sharding import whole_weights
 from conceptseg.models.tensor_files import read_header
 from conceptseg.models.translation import ConceptTranslation
 from conceptseg.validation import explain_mistakes
@@ -135,6 +136,7 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+@whole_weights()
 def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **options: Any) -> ModelParts:
     """The parts of a model from a checkpoint of any kind.
 
@@ -219,6 +221,7 @@ def read_processor(folder: Path) -> ReasonerProcessor:
         ) from error
 
 
+@whole_weights()
 def _read_mllm(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> Qwen2_5_VLForConditionalGeneration:
     """The MLLM, where it shall be."""
     arguments: dict[str, Any] = {"dtype": options.dtype or _default_dtype(place)}

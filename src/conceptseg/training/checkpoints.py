@@ -232,6 +232,8 @@ def _step_of(path: Path) -> int:
 
 def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, Any]:
     """A stored configuration with what options were added since stand at when nobody sets them."""
+    references = stored.get("data", {}).get("references", {})
+    references.setdefault("draws", 1)  # runs from before this option kept to one draw
     try:
         return type(config).model_validate(stored).model_dump(mode="json")
     except ValueError:  # of another stage, or with options that are no more: told by what differs

@@ -99,12 +99,15 @@ class WorldSection(_Section):
 
 
 class ReferenceSection(_Section):
-    """Which references a sample is shown with; they depend on (seed, sample id) alone, never on order."""
+    """Which references a sample is shown with; they depend on (seed, sample id, epoch) alone, never on order."""
 
     count: int = Field(default=4, ge=0)
     """How many, at most; 4 make the paper's 2×2 mosaic, 1 its 1×1. Context-reasoning samples keep their own."""
     from_others: bool = True
     """Draw from other samples of the same task and concept where a sample has none of its own."""
+    draws: int | None = Field(default=None, gt=0)
+    """Different draws for one sample, epoch after epoch and then over again. None draws anew every epoch (Appendix I),
+    1 keeps to the same references. Stage I reads and keeps a response for each draw."""
     withhold_proxy: bool = True
     """Withhold one reference's box for verification (§3.2); needs two references."""
     seed: _Seed | None = None
@@ -333,8 +336,18 @@ class VllmSection(_Section):
     mode: Literal["colocate", "server"] = "colocate"
     memory_share: float = Field(default=0.3, gt=0, lt=1)
     """Of a GPU, when colocated."""
+    tensor_parallel: int = Field(default=1, gt=0)
+    """GPUs that hold one copy of vLLM's weights together, when colocated; divides the number of processes."""
+    sleep: bool = False
+    """Give the memory of vLLM's weights and cache back during the update, when colocated."""
     host: str = "localhost"
     port: int = 8000
+
+    @model_validator(mode="after")
+    def _server_has_its_own(self) -> VllmSection:
+        if self.mode == "server" and (self.tensor_parallel > 1 or self.sleep):
+            raise ValueError("tensor_parallel and sleep are for mode=colocate: a server is told when it is started")
+        return self
 
 
 class MetaGRPOConfig(_RunConfig):

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from conceptseg.errors import MissingExtraError, TrainingError
+from conceptseg.errors import TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.protocol import Response
+from conceptseg.training.adapters import ADAPTER_FOLDER, lora_config
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
-from conceptseg.training.config import LoraSection, MetaGRPOConfig
+from conceptseg.training.config import MetaGRPOConfig
 from conceptseg.training.episodes import Episode
 from conceptseg.training.objective import (
     MaskTruth,
@@ -51,10 +51,7 @@ from conceptseg.training.shared_pictures import share_pictures
 from conceptseg.training.states import consecutive
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
 
-__all__ = ["ADAPTER_FOLDER", "MetaGRPOTrainer", "reward_parts"]
-
-ADAPTER_FOLDER = "adapter"
-"""Where a checkpoint of a LoRA run keeps what was trained; such a checkpoint is no model of its own."""
+__all__ = ["MetaGRPOTrainer", "reward_parts"]
 
 
 def reward_parts(config: MetaGRPOConfig, episode: Episode, response: Response) -> dict[str, float]:
@@ -113,7 +110,7 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
             train_dataset=data,
             processing_class=model.reasoner.processor,
             callbacks=list(callbacks),
-            peft_config=_lora_config(config) if config.policy.mllm == "lora" else None,
+            peft_config=lora_config(config) if config.policy.mllm == "lora" else None,
         )
         for mllm in (policy, self.ref_model):
             if mllm is not None:
@@ -164,14 +161,6 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         translation = getattr(policy, "concept_translation", None)
         segmenter = self._model.segmenter if self._model.has_segmenter else None
         return ConceptSegModel(self._model.config, self._reasoner, translation, segmenter)
-
-    def merged_model(self) -> ConceptSegModel:
-        """The model at the end of a LoRA run, its adapter merged into the MLLM; the trainer is of no use afterwards."""
-        policy = self.accelerator.unwrap_model(self.model).merge_and_unload()
-        translation = policy._modules.pop("concept_translation", None)
-        return ConceptSegModel(
-            self._model.config, Reasoner(policy, self._reasoner.processor), translation, self._model.segmenter
-        )
 
     def trained_parts(self, state: Mapping[str, Tensor]) -> TrainedParts:
         """The MLLM and, where there is one, its translation."""
@@ -302,22 +291,6 @@ def _segmenter_of(config: MetaGRPOConfig, model: ConceptSegModel) -> PromptSegme
             "or set model.fresh_translation=true for one-stage training."
         )
     return model.segmenter.requires_grad_(False).eval()
-
-
-def _lora_config(config: MetaGRPOConfig) -> Any:
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise MissingExtraError("LoRA needs peft: pip install 'conceptseg[train]'.") from error
-    section: LoraSection = config.policy.lora
-    return LoraConfig(
-        r=section.rank,
-        lora_alpha=section.alpha,
-        lora_dropout=section.dropout,
-        target_modules=rf".*language_model.*\.({'|'.join(section.targets)})",
-        modules_to_save=["concept_translation"] if config.trains_translation else None,
-        task_type="CAUSAL_LM",
-    )
 
 
 def _pad_right(

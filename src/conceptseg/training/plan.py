@@ -83,6 +83,8 @@ class TrainingPlan:
     launch: Launch
     parts: tuple[PartCount, ...]
     memory: Memory
+    responses: int = 0
+    """Responses that stage I reads and keeps, at most: one for each sample and draw of its references."""
 
     @property
     def trainable(self) -> int:
@@ -121,15 +123,22 @@ def plan_training(config: TrainingConfig, launch: Launch | None = None) -> Train
     train, held_out = collect_samples(config.data, config.seed)
     sizes = _sizes_of(config.model)
     parts = _count(config, sizes)
+    steps = config.update_steps(len(train))
     return TrainingPlan(
         samples=len(train),
         held_out=len(held_out),
-        steps=config.update_steps(len(train)),
+        steps=steps,
         accumulation=accumulation,
         launch=launch,
         parts=parts,
         memory=_memory(config, sizes, parts, launch),
+        responses=_responses(config, steps, len(train)) if isinstance(config, WarmupConfig) else 0,
     )
+
+
+def _responses(config: WarmupConfig, steps: int, samples: int) -> int:
+    shown, draws = steps * config.batch_size, config.data.references.draws
+    return shown if draws is None else min(shown, draws * samples)
 
 
 def read_launch(file: Path) -> Launch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import Any
 import torch.distributed as dist
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from conceptseg.data.references import ReferenceDrawer
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import MissingExtraError
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.loading import pick_device
+from conceptseg.models.sharding import whole_weights
+from conceptseg.training.adapters import merge_adapter
 from conceptseg.training.answers import Answerer, answer_by_reasoning
 from conceptseg.training.arguments import common_arguments, grpo_arguments, use_one_device
 from conceptseg.training.best import BestKeeper, complete_best
@@ -33,13 +36,14 @@ from conceptseg.training.checkpoints import (
 )
 from conceptseg.training.config import MetaGRPOConfig, TrainingConfig, WarmupConfig
 from conceptseg.training.config_reading import save_config
-from conceptseg.training.drawing import ReferenceDrawer, SampleOrder, SampleSet, collect_samples
+from conceptseg.training.drawing import SampleOrder, SampleSet, Turn, collect_samples
 from conceptseg.training.episodes import EpisodeBuilder
 from conceptseg.training.held_out import HeldOutMeter, HeldOutTable, Measured, tell_outcome
 from conceptseg.training.loading import load_for_training, sources_of, weight_dtype
 from conceptseg.training.notes import notes_on_data, notes_on_references, tell
 from conceptseg.training.pictures import Watcher, contact_sheet, plot_curves
 from conceptseg.training.responses import fill_store
+from conceptseg.training.sharding import asked_sharding, is_sharded, require_gatherable, require_whole_segmenter
 from conceptseg.training.standing import alone_in, check_data
 from conceptseg.training.states import StateStore, fingerprint_of
 
@@ -77,6 +81,7 @@ _SHOWN: Mapping[str, str] = MappingProxyType(
         "kl": "kl",
     }
 )
+_UNSEEN = "Parameters are sharded: held-out samples are neither measured nor watched while training."
 _log = logging.getLogger(__name__)
 
 
@@ -153,6 +158,7 @@ def _run(config: TrainingConfig, material: _Material, resume: Path | None, answe
     else:
         trainer, stop = _build_grpo(config, material)
     trainer.remove_callback(PrinterCallback)
+    require_gatherable(trainer)
     require_room(config.out, _checkpoint_bytes(trainer))
     if resume is not None:
         _log.info("Going on from %s, to %d updates.", resume, material.steps)
@@ -180,8 +186,10 @@ def _build_warmup(config: WarmupConfig, material: _Material, answer: Answerer) -
     model = _load(config, arguments, max_new_tokens=tokens, needs_translation=config.trains == "translation")
     build = _episode_builder(config, model, material)
     store, find = _state_store(config, model, build)
-    order = SampleOrder(len(material.train), material.steps * config.batch_size, config.seed)
-    addresses = find(material.train)
+    order = SampleOrder(
+        len(material.train), material.steps * config.batch_size, config.seed, config.data.references.draws
+    )
+    addresses = find(material.train, order)
     stop, writer = StopOnSignal(), _writer(config, model)
     if config.trains == "responses":
         if material.held_out:
@@ -191,6 +199,11 @@ def _build_warmup(config: WarmupConfig, material: _Material, answer: Answerer) -
     side_px = model.segmenter.image_px
     data = WarmupData(material.train, order, store, addresses, side_px)
     trainer = WarmupTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
+    if config.segmenter.learns:
+        require_whole_segmenter(trainer)
+    if is_sharded(trainer):
+        _log.info(_UNSEEN)
+        return trainer, stop
     aside = [_shown(build, sample) for sample in material.held_out or material.train[: config.log.watched]]
     if config.log.watched:
         watched = aside[: config.log.watched]
@@ -214,12 +227,12 @@ def _build_grpo(config: MetaGRPOConfig, material: _Material) -> tuple[Trainer, S
     model = _load(config, arguments, max_new_tokens=config.max_completion_tokens, needs_translation=False)
     build = _episode_builder(config, model, material)
     prompts = material.steps * config.batch_size // config.group_size
-    order = SampleOrder(len(material.train), prompts, config.seed)
+    order = SampleOrder(len(material.train), prompts, config.seed, config.data.references.draws)
     data = episode_dataset(material.train, order, build, model.reasoner, config.max_prompt_tokens)
     stop, writer = StopOnSignal(), _writer(config, model)
     trainer = MetaGRPOTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
-    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        _log.info("Parameters are sharded: held-out samples are neither measured nor watched while training.")
+    if is_sharded(trainer):
+        _log.info(_UNSEEN)
         return trainer, stop
     aside = [build(sample) for sample in material.held_out or material.train[: config.log.watched]]
     if config.log.watched:
@@ -255,14 +268,15 @@ def _load(config: TrainingConfig, arguments: TrainingArguments, **options: Any) 
 
 
 def _dtype(config: TrainingConfig, arguments: TrainingArguments) -> str:
-    by_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
-    return weight_dtype(config, on_cpu=arguments.device.type == "cpu", keeps_master=by_deepspeed)
+    keeps_master = asked_sharding() == "deepspeed"
+    return weight_dtype(config, on_cpu=arguments.device.type == "cpu", keeps_master=keeps_master)
 
 
 def _episode_builder(config: TrainingConfig, model: ConceptSegModel, material: _Material) -> EpisodeBuilder:
     references = config.data.references
     others = [sample for _, sample in material.train.stored()]
-    drawer = ReferenceDrawer(references, others, config.seed)
+    seed = config.seed if references.seed is None else references.seed
+    drawer = ReferenceDrawer(others, seed, count=references.count, from_others=references.from_others)
     named = [*(("to learn from", sample) for sample in others),
              *(("held out", sample) for _, sample in material.held_out.stored())]  # fmt: skip
     tell(notes_on_references(named, drawer.references_of, references.count if references.from_others else 0))
@@ -276,22 +290,23 @@ def _shown(build: EpisodeBuilder, sample: ConceptSample) -> ConceptSample:
 
 def _state_store(
     config: WarmupConfig, model: ConceptSegModel, build: EpisodeBuilder
-) -> tuple[StateStore, Callable[[Sequence[ConceptSample]], dict[int, str]]]:
-    """The cache of hidden states, and what fills it for a set of samples, split among the processes."""
+) -> tuple[StateStore, Callable[[Sequence[ConceptSample], Iterable[Turn]], dict[Turn, str]]]:
+    """The cache of hidden states, and what fills it for turns of a set of samples, split among the processes."""
     store = StateStore(config.responses.cache or config.out / _STATES)
     fingerprint = fingerprint_of(model.reasoner.mllm)
     share = (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
-    def find(samples: Sequence[ConceptSample]) -> dict[int, str]:
-        mine = fill_store(model, build, samples, config.responses, store, fingerprint, share=share)
+    def find(samples: Sequence[ConceptSample], turns: Iterable[Turn]) -> dict[Turn, str]:
+        with whole_weights():  # else each process's words would wait for the others'
+            mine = fill_store(model, build, samples, turns, config.responses, store, fingerprint, share=share)
         everyones = _gather(mine)
         store.refresh()
-        return {place: address for part in everyones for place, address in part.items()}
+        return {turn: address for part in everyones for turn, address in part.items()}
 
     return store, find
 
 
-def _gather(mine: dict[int, str]) -> list[dict[int, str]]:
+def _gather(mine: dict[Turn, str]) -> list[dict[Turn, str]]:
     if not dist.is_initialized():
         return [mine]
     parts: list[Any] = [None] * dist.get_world_size()
@@ -347,10 +362,17 @@ def _finish(config: TrainingConfig, trainer: Trainer, result: RunResult) -> None
 
 
 def _final_model(config: TrainingConfig, trainer: Any) -> ConceptSegModel:
-    if isinstance(config, MetaGRPOConfig) and config.policy.mllm == "lora":
-        return trainer.merged_model()
+    """The model of the last checkpoint, whole: on this process alone, whatever the launcher shards."""
+    last = complete_checkpoints(config.out)[-1]
     dtype = _dtype(config, trainer.args)
-    return ConceptSegModel.from_pretrained(complete_checkpoints(config.out)[-1], device="cpu", dtype=dtype)
+    if not (isinstance(config, MetaGRPOConfig) and config.policy.mllm == "lora"):
+        return ConceptSegModel.from_pretrained(last, device="cpu", dtype=dtype)
+    tokens = config.max_completion_tokens
+    start = load_for_training(
+        config.model, seed=config.seed, device="cpu", dtype=dtype, max_new_tokens=tokens, needs_translation=False
+    )
+    with whole_weights():
+        return merge_adapter(start, last)
 
 
 def _require_packages(config: TrainingConfig) -> None:

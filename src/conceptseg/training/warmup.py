@@ -23,8 +23,10 @@ from conceptseg.models.translation import ConceptTranslation
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
 from conceptseg.training.config import WarmupConfig
+from conceptseg.training.drawing import Turn
 from conceptseg.training.loading import DRAWING_PARTS
 from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_progress, require_finite
+from conceptseg.training.sharding import wrap_modules
 from conceptseg.training.states import StateRecord, StateStore, pad_states
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
 
@@ -46,22 +48,22 @@ class WarmupItem:
 
 
 class WarmupData(Dataset[WarmupItem]):
-    """Items in the order of the run: position k of the dataset is draw k.
+    """Items in the order of the run: position k of the dataset is turn k.
 
     Args:
         samples: all samples.
-        order: which of them each draw is.
-        store: has the states of all samples.
-        addresses: place of a sample → address of its states.
+        order: which of them comes when, and with which references.
+        store: has the states of all turns.
+        addresses: turn → address of its states.
         side_px: SAM 3's input size.
     """
 
     def __init__(
         self,
         samples: Sequence[ConceptSample],
-        order: Sequence[int],
+        order: Sequence[Turn],
         store: StateStore,
-        addresses: Mapping[int, str],
+        addresses: Mapping[Turn, str],
         side_px: int,
     ) -> None:
         self._samples, self._order = samples, order
@@ -72,14 +74,14 @@ class WarmupData(Dataset[WarmupItem]):
         return len(self._order)
 
     def __getitem__(self, position: int) -> WarmupItem:
-        place = self._order[position]
-        sample = self._samples[place]
+        turn = self._order[position]
+        sample = self._samples[turn.place]
         loaded = load_sample(sample)
         if loaded.mask is None or loaded.ignore is None:
             raise SampleError(f"Sample {sample.id!r} has no mask to learn from.")
         picture = resize_image(loaded.image, (self._side_px, self._side_px))
         truth = MaskTruth(loaded.mask, loaded.ignore)
-        return WarmupItem(sample.id, sample.concept, picture, truth, self._store[self._addresses[place]])
+        return WarmupItem(sample.id, sample.concept, picture, truth, self._store[self._addresses[turn]])
 
 
 class _Learner(nn.Module):
@@ -131,6 +133,7 @@ class WarmupTrainer(RunHooks, Trainer):
             data_collator=_as_batch,
             callbacks=list(callbacks),
         )
+        wrap_modules(self, "_Block")
         self._segmenter.to(self.args.device)
 
     def compute_loss(

@@ -15,6 +15,7 @@ __all__ = [
     "add_model_arguments",
     "format_bytes",
     "format_table",
+    "load_lens_segmenter",
     "load_segmenter",
     "named_path",
     "words",
@@ -97,6 +98,29 @@ def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
     wanted = {name: getattr(args, name) for name in ("sam", "dtype", "bits", "device_map")}
     options: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     return ConceptSegmenter.from_pretrained(_local_or_name(args.model), device=args.device, **options)
+
+
+def load_lens_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
+    """The same around a LENS checkpoint, for `--method lens`; it brings its own SAM 2.
+
+    Raises:
+        InputError: options were given that LENS does not have.
+        CheckpointError: it is no LENS, or broken.
+    """
+    import torch
+
+    from conceptseg.errors import InputError
+    from conceptseg.inference import ConceptSegmenter
+    from conceptseg.models.lens import load_lens
+
+    refused = [
+        f"--{name.replace('_', '-')}" for name in ("sam", "bits", "device_map") if getattr(args, name) is not None
+    ]
+    if refused:
+        raise InputError(f"--method lens does not take {', '.join(refused)}.")
+    torch.manual_seed(args.seed)
+    dtype = getattr(torch, args.dtype) if args.dtype else None
+    return ConceptSegmenter(load_lens(_local_or_name(args.model), device=args.device, dtype=dtype))
 
 
 def _local_or_name(source: str) -> str:

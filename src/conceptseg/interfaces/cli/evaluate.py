@@ -9,7 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter, named_path
+from conceptseg.interfaces.cli.console import (
+    add_label_arguments,
+    add_model_arguments,
+    load_lens_segmenter,
+    load_segmenter,
+    named_path,
+)
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -79,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     evaluate(
         config,
         args.out,
-        lambda: load_segmenter(args),
+        lambda: load_lens_segmenter(args) if config.method == "lens" else load_segmenter(args),
         shard=shard,
         retry_failed=args.retry_failed,
         keep_masks=not args.no_masks,

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conceptseg.data import ConceptSample, load_sample
+from conceptseg.data.checking import why_unusable
 from conceptseg.data.folders import hold_out, pair_folders
 from conceptseg.data.writing import Appended, append_samples, write_samples
 from conceptseg.errors import InputError, SampleError
 from conceptseg.interfaces.cli.entry import ExitStatus
-from conceptseg.training.checking import why_unusable
 
 __all__ = ["from_folders"]
 

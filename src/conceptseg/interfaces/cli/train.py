@@ -162,6 +162,8 @@ def _describe(plan: TrainingPlan, batch_size: int) -> str:
         f"{plan.steps:,} updates of {batch_size}, in {plan.accumulation} part(s) on {plan.launch.processes} device(s), "
         f"over {plan.samples:,} samples; {plan.held_out:,} held out."
     )
+    if plan.responses:
+        updates += f" At most {plan.responses:,} responses are read and kept before the first (data.references.draws)."
     return "\n\n".join(
         [
             format_table(
