@@ -72,7 +72,7 @@ def evaluate_case(home: Path) -> Case:
     """Eighteen questions in batches of three, with a method whose numbers tell who was asked together."""
     folder = write_set(home / "moths", 18)
     METHODS["fake"] = _SlowMethod
-    runner.describe_checkpoint = lambda model, sam: {"name": "fake", "sha256": {}}
+    runner.describe_checkpoint = lambda model, sam, **_: {"name": "fake", "sha256": {}}
     config = EvaluationConfig.of({"data": (str(folder),), "method": "fake", "batch_size": 3})
     return Case("evaluate", lambda out: evaluate(config, out, FakeEvaluated), _rows)
 

@@ -343,7 +343,7 @@ def test_rows_of_two_runs_do_not_mix(fake_method, data, tmp_path, monkeypatch):
     measure(config_of(*data), tmp_path / "run")
     with pytest.raises(InputError, match="holds another run; it differs in: protocol, seed"):
         measure(config_of(*data, protocol="paper", seed=1), tmp_path / "run")
-    monkeypatch.setattr("conceptseg.evaluation.runner.describe_checkpoint", lambda model, sam: {"sha256": "other"})
+    monkeypatch.setattr("conceptseg.evaluation.runner.describe_checkpoint", lambda model, sam, **_: {"sha256": "other"})
     with pytest.raises(InputError, match="it differs in: concept_tokens, layout, name, sha256"):
         measure(config_of(*data), tmp_path / "run")
 
