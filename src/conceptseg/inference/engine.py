@@ -344,7 +344,7 @@ class ConceptSegmenter:
         if self.model.translation is None:
             given = "the box" if response.box else "words alone, for the response had no box"
             notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
-        return tuple(notes)
+        return (*notes, *self.model.reasoner.processor.notes)
 
     def _load(self, image: ImageSource, concept: str, mosaic: Mosaic | None) -> Query | SegmentationResult:
         source = _source_of(image)

@@ -90,7 +90,7 @@ class ResponseTrainer(RunHooks, Trainer):
         """Mean cross-entropy of the responses' tokens, their end included."""
         items: list[TuningItem] = inputs["items"]
         encoded = self._reasoner.encode([item.prompt for item in items], [item.response for item in items])
-        taught = [len(ids) + 1 for ids in self._reasoner.processor.tokenizer([i.response for i in items]).input_ids]
+        taught = [len(ids) for ids in self._reasoner.response_ids([item.response for item in items])]
         width = encoded.input_ids.shape[1]
         starts = width - torch.tensor(taught, device=encoded.input_ids.device)
         is_response = torch.arange(width, device=starts.device) >= starts[:, None]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, protocol_changes
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     from conceptseg.evaluation.settings import EvaluationConfig
     from conceptseg.evaluation.sources import parse_option
 
-    taken = EvaluationConfig.model_fields.keys() - {"options"}
+    taken = EvaluationConfig.model_fields.keys() - {"options", "asking"}
     values = {name: getattr(args, name) for name in taken}
-    return EvaluationConfig.of(values | {"options": dict(map(parse_option, args.option))})
+    options = dict(map(parse_option, args.option))
+    return EvaluationConfig.of(values | {"options": options, "asking": protocol_changes(args) or None})
 
 
 def _shard() -> Shard:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg import __version__
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, words
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, protocol_changes, words
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
         "sam": args.sam or hub_settings().sam,
         "dtype": args.dtype,
         "bits": args.bits,
+        "protocol": protocol_changes(args) or None,
         "route": args.route,
         "seed": args.seed,
         "conceptseg": __version__,
