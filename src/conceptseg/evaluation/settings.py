@@ -33,6 +33,9 @@ class EvaluationConfig(BaseModel):
     """Of the MLLM's weights; None is float32 on a CPU and bfloat16 elsewhere."""
     bits: Literal[8, 4] | None = None
     """Quantisation of the MLLM's weights."""
+    asking: Mapping[str, Any] | None = None
+    """What is changed of the checkpoint's protocol (`conceptseg.models.config.ProtocolConfig`): its template, with the
+    texts of one's own, and its longest response."""
     method: str = "conceptseg"
     """One of `conceptseg.evaluation.baselines.method_names()`."""
     options: Mapping[str, Any] = Field(default_factory=dict)

@@ -202,7 +202,7 @@ def load_lens(
     mllm: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         folder, config=config, dtype=dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
     )
-    reasoner = Reasoner(mllm.to(place), read_processor(folder))
+    reasoner = Reasoner(mllm.to(place), read_processor(folder, config))
     ours = ConceptSegConfig(name=Path(str(source)).name, translation=None)
     model = LensModel(ours, reasoner, head.to(place), sam2.to(place))
     mllm.eval()

@@ -73,7 +73,8 @@ class ModelSection(_Section):
     fresh_translation: bool = False
     """Forget the checkpoint's concept translation and start it anew."""
     template: str | None = None
-    """Prompt template, instead of the checkpoint's; "direct" asks for no rule and no check."""
+    """Prompt template, instead of the checkpoint's: a name ("direct" asks for no rule and no check), or the folder of
+    one's own, whose texts are then kept with the model."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where a single process trains: "auto" is the first CUDA device, else the CPU; another GPU is chosen with
     CUDA_VISIBLE_DEVICES. "mps", an Apple GPU, is untried. Under `accelerate launch` each process has its own."""

@@ -7,11 +7,11 @@ from typing import Literal
 
 import torch
 
-from conceptseg.errors import CheckpointError, ConfigError
+from conceptseg.errors import CheckpointError, ConfigError, InputError
 from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel
+from conceptseg.models.config import change_protocol
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
-from conceptseg.protocol import template_names
 from conceptseg.training.config import ModelSection, TrainingConfig
 
 __all__ = [
@@ -98,11 +98,12 @@ def training_protocol(config: ConceptSegConfig, section: ModelSection, max_new_t
     Raises:
         ConfigError: no such template.
     """
-    if section.template is not None and section.template not in template_names():
-        raise ConfigError(f"model.template: there is no {section.template!r}. Known: {', '.join(template_names())}.")
     changes = {"template": section.template, "max_new_tokens": max_new_tokens}
-    known = {key: value for key, value in changes.items() if value is not None}
-    return config.model_copy(update={"protocol": config.protocol.model_copy(update=known)})
+    try:
+        protocol = change_protocol(config.protocol, {name: value for name, value in changes.items() if value})
+    except InputError as error:
+        raise ConfigError(f"model.template: {error}") from error
+    return config.model_copy(update={"protocol": protocol})
 
 
 def _fresh(config: TranslationConfig, seed: int) -> ConceptTranslation:

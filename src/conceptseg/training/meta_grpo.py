@@ -46,6 +46,7 @@ from conceptseg.training.policy import (
     set_trainable,
     split_state,
 )
+from conceptseg.training.reference_policy import readable_by_name
 from conceptseg.training.rewards import box_reward, check_reward, format_reward, meta_reward, unified_reward
 from conceptseg.training.shared_pictures import share_pictures
 from conceptseg.training.states import consecutive
@@ -103,15 +104,16 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         set_trainable(policy, config.policy, translation=config.trains_translation)
         model.reasoner.processor.tokenizer.padding_side = "left"
         rewards: list[Any] = [self.unified]
-        super().__init__(
-            model=policy,
-            reward_funcs=rewards,
-            args=arguments,
-            train_dataset=data,
-            processing_class=model.reasoner.processor,
-            callbacks=list(callbacks),
-            peft_config=lora_config(config) if config.policy.mllm == "lora" else None,
-        )
+        with readable_by_name(policy):
+            super().__init__(
+                model=policy,
+                reward_funcs=rewards,
+                args=arguments,
+                train_dataset=data,
+                processing_class=model.reasoner.processor,
+                callbacks=list(callbacks),
+                peft_config=lora_config(config) if config.policy.mllm == "lora" else None,
+            )
         for mllm in (policy, self.ref_model):
             if mllm is not None:
                 share_pictures(self.accelerator.unwrap_model(mllm))

@@ -17,6 +17,7 @@ from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.config import ConceptSegConfig
 from conceptseg.models.full_size import KNOWN_MODELS, qwen2_5_vl_config
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
+from conceptseg.training.activations import segmenter_activations
 from conceptseg.training.config import MetaGRPOConfig, ModelSection, TrainingConfig, WarmupConfig
 from conceptseg.training.drawing import collect_samples
 from conceptseg.training.loading import DRAWING_PARTS, training_protocol, wanted_translation, weight_dtype
@@ -65,6 +66,7 @@ class Memory:
     frozen: int
     """SAM 3, and in stage I the MLLM."""
     activations: int
+    """Of the MLLM where it learns, and of SAM 3 where gradients pass through it."""
 
     @property
     def total(self) -> int:
@@ -261,8 +263,14 @@ def _memory(config: TrainingConfig, sizes: _Sizes, parts: tuple[PartCount, ...],
         optimizer=share(learning * states + ours * _ADAM_STATES * _FLOAT32, sharded=launch.shards_optimizer),
         reference=share(mllm * wide, sharded=launch.shards_weights) if reference else 0,
         frozen=sam.total * _FLOAT32 + (0 if is_policy else mllm * wide),
-        activations=_activation_bytes(config, sizes) if is_policy else 0,
+        activations=(_activation_bytes(config, sizes) if is_policy else 0) + _mask_bytes(config, sizes),
     )
+
+
+def _mask_bytes(config: TrainingConfig, sizes: _Sizes) -> int:
+    """What SAM 3 keeps of a batch for the way back to the concept tokens."""
+    learns = config.trains == "translation" if isinstance(config, WarmupConfig) else config.segmentation.weight > 0
+    return config.per_device_batch_size * segmenter_activations(sizes.sam) * _FLOAT32 if learns else 0
 
 
 def _activation_bytes(config: TrainingConfig, sizes: _Sizes) -> int:

@@ -91,7 +91,7 @@ class ResponseTrainer(RunHooks, Trainer):
         """Mean cross-entropy of the responses' tokens, their end included."""
         items: list[TuningItem] = inputs["items"]
         encoded = self._reasoner.encode([item.prompt for item in items], [item.response for item in items])
-        taught = [count + 1 for count in self._reasoner.count_tokens([item.response for item in items])]
+        taught = [len(ids) for ids in self._reasoner.response_ids([item.response for item in items])]
         width = encoded.input_ids.shape[1]
         starts = width - torch.tensor(taught, device=encoded.input_ids.device)
         is_response = torch.arange(width, device=starts.device) >= starts[:, None]

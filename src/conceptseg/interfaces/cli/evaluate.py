@@ -15,6 +15,7 @@ from conceptseg.interfaces.cli.console import (
     load_lens_segmenter,
     load_segmenter,
     named_path,
+    protocol_changes,
 )
 from conceptseg.interfaces.cli.entry import ExitStatus
 
@@ -100,9 +101,10 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     from conceptseg.evaluation.settings import EvaluationConfig
     from conceptseg.evaluation.sources import parse_option
 
-    taken = EvaluationConfig.model_fields.keys() - {"options"}
+    taken = EvaluationConfig.model_fields.keys() - {"options", "asking"}
     values = {name: getattr(args, name) for name in taken}
-    return EvaluationConfig.of(values | {"options": dict(map(parse_option, args.option))})
+    options = dict(map(parse_option, args.option))
+    return EvaluationConfig.of(values | {"options": options, "asking": protocol_changes(args) or None})
 
 
 def _shard() -> Shard:

@@ -18,6 +18,7 @@ from conceptseg.interfaces.cli.console import (
     add_model_arguments,
     load_segmenter,
     named_path,
+    protocol_changes,
     words,
 )
 from conceptseg.interfaces.cli.entry import ExitStatus
@@ -171,6 +172,7 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
         "sam": args.sam or hub_settings().sam,
         "dtype": args.dtype,
         "bits": args.bits,
+        "protocol": protocol_changes(args) or None,
         "route": args.route,
         "seed": args.seed,
         "conceptseg": __version__,
