@@ -15,7 +15,7 @@ import conceptseg
 
 ROOT = Path(conceptseg.__file__).parent
 FLOORS = [
-    {"errors", "taxonomy", "geometry", "files", "images", "validation"},
+    {"errors", "taxonomy", "geometry", "files", "images", "shapes", "validation"},
     {"protocol"},
     {"metrics"},
     {"data"},
