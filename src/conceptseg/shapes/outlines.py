@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -54,10 +55,12 @@ def trace_parts(mask: Bool[np.ndarray, "h w"]) -> list[Part]:
     ]
 
 
-def fill_polygon(
-    points_xy: Sequence[Sequence[float]] | np.ndarray, size_hw: tuple[int, int]
-) -> Bool[np.ndarray, "h w"]:
+def fill_polygon(points_xy: Sequence[Any] | np.ndarray, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """The pixels whose centres lie in a polygon, by the even-odd rule; what lies outside the picture is cut off.
+
+    Args:
+        points_xy: (x, y) in pixels, or x and y in turn, as COCO has them.
+        size_hw: Height and width in pixels.
 
     Raises:
         ImageError: the points are no pairs of finite numbers.
@@ -177,7 +180,7 @@ def _walk(
             yield foot_x, foot_y
 
 
-def _as_points(points_xy: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+def _as_points(points_xy: Sequence[Any] | np.ndarray) -> np.ndarray:
     try:
         points = np.asarray(points_xy, dtype=float).reshape(-1, 2)
     except (TypeError, ValueError) as error:
