@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 from scipy import ndimage
 
+from conceptseg.data.benchmarks._regions import draw_polygon
 from conceptseg.errors import ImageError
 from conceptseg.shapes import Part, fill_polygon, trace_parts
 
@@ -91,6 +93,27 @@ def test_pycocotools_fills_the_same_pixels(mask: np.ndarray) -> None:
     if polygons:
         run_lengths = coco.merge(coco.frPyObjects(polygons, *mask.shape))
         assert np.array_equal(coco.decode(run_lengths), mask)
+
+
+@given(masks)
+def test_lines_through_centres_are_drawn_to_the_very_mask(mask: np.ndarray) -> None:
+    by_opencv, by_pillow = np.zeros(mask.shape, np.uint8), np.zeros(mask.shape, bool)
+    for part in trace_parts(mask, along="centres"):
+        canvas = np.zeros(mask.shape, np.uint8)
+        cv2.fillPoly(canvas, [part.bridged.astype(np.int32)], color=1)
+        by_opencv |= canvas
+        by_pillow |= draw_polygon(part.bridged.tolist(), mask.shape)
+    assert np.array_equal(by_opencv, mask) and np.array_equal(by_pillow, mask)
+
+
+def test_lines_through_centres_by_hand() -> None:
+    (part,) = trace_parts(drawn("###", "#.#", "###"), along="centres")
+    assert part.outline.tolist() == [[0.5, 0.5], [2.5, 0.5], [2.5, 2.5], [0.5, 2.5]]
+    assert [hole.tolist() for hole in part.holes] == [[[0.5, 0.5], [0.5, 2.5], [2.5, 2.5], [2.5, 0.5]]]
+    (pixel,) = trace_parts(drawn("...", "..#"), along="centres")
+    assert pixel.bridged.tolist() == [[2.5, 1.5]] * 3
+    (diagonal,) = trace_parts(drawn("#.", ".#"), along="centres")
+    assert {tuple(point) for point in diagonal.bridged.tolist()} == {(0.5, 0.5), (1.5, 1.5)}
 
 
 def test_many_holes_in_a_row_need_no_recursion() -> None:

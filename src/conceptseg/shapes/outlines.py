@@ -1,42 +1,54 @@
 """Masks as polygons along the edges of their pixels, and polygons as masks: exact both ways, holes included.
 
-A point (x, y) is a corner of pixels: (0, 0) is the picture's top left corner, (w, h) its bottom right one. Pixels that
-touch at a corner alone belong together, as in OpenCV's contours; a polygon covers the pixels whose centres it holds, by
-the even-odd rule, as in pycocotools.
+In points (x, y), (0, 0) is the picture's top left corner, (w, h) its bottom right one, (0.5, 0.5) the first pixel's
+centre. Pixels that touch at a corner alone belong together, as in OpenCV's contours. Who fills a polygon has one of two
+rules, and `trace_parts` draws for either: the pixels whose centres it holds, by the even-odd rule (pycocotools, and
+`fill_polygon`); or these and all pixels under its line (OpenCV and Pillow, and so the readers of YOLO and LabelMe).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float
 
 from conceptseg.errors import ImageError
 
 __all__ = ["Part", "fill_polygon", "trace_parts"]
 
 
+_Hook = tuple[int, int, int]
+"""Where a hole hangs on an edge: x and y of the place, and the hole."""
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A connected part of a mask; polygons hold corners alone, and are closed without repeating the first."""
+    """A connected part of a mask; polygons are closed without repeating the first point."""
 
-    outline: Int[np.ndarray, "corners 2"]
+    outline: Float[np.ndarray, "corners 2"]
     """(x, y) in pixels, clockwise as seen on the picture."""
-    holes: tuple[Int[np.ndarray, "_ 2"], ...]
+    holes: tuple[Float[np.ndarray, "_ 2"], ...]
     """Counter-clockwise."""
-    bridged: Int[np.ndarray, "all_corners 2"]
+    bridged: Float[np.ndarray, "all_corners 2"]
     """Outline and holes as one polygon: slits of no width lead to the holes and back. It covers the same pixels."""
 
 
-def trace_parts(mask: Bool[np.ndarray, "h w"]) -> list[Part]:
-    """The parts of a mask, from the top down; none for an empty mask."""
-    contours = _Contours(mask)
+def trace_parts(mask: Bool[np.ndarray, "h w"], along: Literal["edges", "centres"] = "edges") -> list[Part]:
+    """The parts of a mask, from the top down; none for an empty mask.
+
+    Args:
+        mask: true on the target.
+        along: Whether polygons follow the edges of pixels, for readers that fill what a polygon holds, or run through
+            the centres of the outermost pixels, for readers that draw its line too; a lone pixel is three equal points.
+    """
+    contours = _Contours(mask, 0.0 if along == "edges" else 0.5)
     parents = contours.parents()
-    hanging: defaultdict[tuple[int, int], list[tuple[int, int, int]]] = defaultdict(list)
+    hanging: defaultdict[tuple[int, int], list[_Hook]] = defaultdict(list)
     root: dict[int, int] = {}
     holes: defaultdict[int, list[int]] = defaultdict(list)
     for loop in range(len(contours.loops)):  # parents come before what hangs on them
@@ -47,9 +59,12 @@ def trace_parts(mask: Bool[np.ndarray, "h w"]) -> list[Part]:
         root[loop] = root[parent]
         holes[root[loop]].append(loop)
         hanging[parent, edge].append((foot_x, y, loop))
-    points = [contours.points(loop) for loop in range(len(contours.loops))]
     return [
-        Part(points[loop], tuple(points[hole] for hole in holes[loop]), _bridge(loop, points, hanging))
+        Part(
+            _flat(contours, loop),
+            tuple(_flat(contours, hole) for hole in holes[loop]),
+            _bridge(loop, contours, hanging),
+        )
         for loop in root
         if root[loop] == loop
     ]
@@ -87,12 +102,13 @@ class _Contours:
     so on; in a column too. Where two pixels touch at a corner alone, that corner counts twice.
     """
 
-    def __init__(self, mask: Bool[np.ndarray, "h w"]) -> None:
+    def __init__(self, mask: Bool[np.ndarray, "h w"], inset: float) -> None:
         self._padded = np.pad(mask, 1)
+        self.inset = inset
         nw, ne, sw, se = (
             self._padded[i : i + mask.shape[0] + 1, j : j + mask.shape[1] + 1] for i in (0, 1) for j in (0, 1)
         )
-        crossing = (nw == se) & (ne == sw) & (nw != ne)
+        self._crossing = crossing = (nw == se) & (ne == sw) & (nw != ne)
         rows, columns = np.nonzero((nw ^ ne ^ sw ^ se) | crossing)
         times = 1 + crossing[rows, columns]
         is_second = np.zeros(int(times.sum()), dtype=bool)
@@ -103,11 +119,7 @@ class _Contours:
         order = np.lexsort((is_lower, self.y, self.x))
         self._upper, self._lower = order[0::2], order[1::2]
         self.loops = self._follow()
-
-    def points(self, loop: int) -> Int[np.ndarray, "corners 2"]:
-        """A loop's corners."""
-        nodes = self.loops[loop]
-        return np.stack([self.x[nodes], self.y[nodes]], axis=1)
+        self.points = self._points_at_corners()
 
     def _is_hole(self, first: int) -> bool:
         """The edge that leaves a loop's first corner to the right has the loop's inside below it."""
@@ -130,6 +142,29 @@ class _Contours:
             loops.append([first, *loop[:0:-1]] if self._is_hole(first) else loop)
         return loops
 
+    def _points_at_corners(self) -> list[list[list[tuple[float, float]]]]:
+        """For every loop the points of each of its corners, drawn in by `inset` to the side of the target.
+
+        That is one, but two where the loop passes between pixels that touch there: the line goes from one to the other.
+        """
+        ends = np.cumsum([0, *map(len, self.loops)])
+        nodes = np.array([node for loop in self.loops for node in loop], dtype=int)
+        following = np.arange(1, len(nodes) + 1)
+        following[ends[1:] - 1] = ends[:-1]
+        corners = np.stack([self.x[nodes], self.y[nodes]], axis=1)
+        ahead = np.sign(corners[following] - corners)
+        behind = np.empty_like(ahead)
+        behind[following] = ahead
+        into, out = (self.inset * np.stack([-step[:, 1], step[:, 0]], axis=1) for step in (behind, ahead))
+        passes = self._crossing[self.y[nodes], self.x[nodes]] & bool(self.inset)
+        first = np.where(passes[:, None], corners + into - self.inset * behind, corners + into + out)
+        second = corners + out + self.inset * ahead
+        points = [
+            [(a[0], a[1]), (b[0], b[1])] if crosses else [(a[0], a[1])]
+            for a, b, crosses in zip(first.tolist(), second.tolist(), passes.tolist(), strict=True)
+        ]
+        return [points[begin:end] for begin, end in pairwise(ends.tolist())]
+
     def parents(self) -> dict[int, tuple[int, int, int, int]]:
         """For every hole the loop to the left of its first corner: (loop, its edge, x and y of the place on it).
 
@@ -150,34 +185,43 @@ class _Contours:
         return found
 
 
+def _flat(contours: _Contours, loop: int) -> Float[np.ndarray, "corners 2"]:
+    return np.array([point for corner in contours.points[loop] for point in corner], dtype=float)
+
+
 def _bridge(
-    root: int, points: Sequence[np.ndarray], hanging: dict[tuple[int, int], list[tuple[int, int, int]]]
-) -> Int[np.ndarray, "corners 2"]:
+    root: int, contours: _Contours, hanging: Mapping[tuple[int, int], Sequence[_Hook]]
+) -> Float[np.ndarray, "corners 2"]:
     """A loop and all that hangs on it as one polygon."""
-    corners: list[tuple[int, int]] = []
-    walks = [_walk(root, points[root].tolist(), hanging)]
+    found: list[tuple[float, float]] = []
+    walks = [_walk(root, contours, hanging)]
     while walks:  # no recursion: holes may hang on holes a thousand deep
         step = next(walks[-1], None)
         if step is None:
             walks.pop()
         elif isinstance(step, int):
-            walks.append(_walk(step, [*points[step].tolist(), points[step][0].tolist()], hanging))
-        elif not corners or corners[-1] != step:
-            corners.append(step)
-    return np.array(corners, dtype=points[root].dtype).reshape(-1, 2)
+            walks.append(_walk(step, contours, hanging))
+        elif not found or found[-1] != step:
+            found.append(step)
+    return np.array(found if len(found) > 2 else (found * 3)[:3], dtype=float)
 
 
 def _walk(
-    loop: int, points: Sequence[Sequence[int]], hanging: dict[tuple[int, int], list[tuple[int, int, int]]]
-) -> Iterator[tuple[int, int] | int]:
-    """A loop's corners in order; where a hole hangs on an edge, the place, the hole, and the place again."""
-    for edge, (x, y) in enumerate(points):
-        yield x, y
-        hooks = hanging.get((loop, edge), ())
-        for foot_x, foot_y, hole in sorted(hooks, key=lambda hook: abs(hook[1] - y)):
-            yield foot_x, foot_y
+    loop: int, contours: _Contours, hanging: Mapping[tuple[int, int], Sequence[_Hook]]
+) -> Iterator[tuple[float, float] | int]:
+    """A loop's points in order; where a hole hangs on an edge, the slit, the hole, its first point and the slit back.
+
+    The slit runs along the hole's first row of pixels, from the place on the edge to the pixel left of the hole.
+    """
+    inset = contours.inset
+    for edge, (points, node) in enumerate(zip(contours.points[loop], contours.loops[loop], strict=True)):
+        yield from points
+        for foot_x, y, hole in sorted(hanging.get((loop, edge), ()), key=lambda hook: abs(hook[1] - contours.y[node])):
+            slit = (foot_x + inset, y + inset), (float(contours.x[contours.loops[hole][0]]) - inset, y + inset)
+            yield from slit
             yield hole
-            yield foot_x, foot_y
+            yield contours.points[hole][0][0]
+            yield from reversed(slit)
 
 
 def _as_points(points_xy: Sequence[Any] | np.ndarray) -> np.ndarray:

@@ -7,12 +7,14 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
 from conceptseg.data import load_sample
@@ -24,7 +26,6 @@ from conceptseg.inference import Route, SegmentationResult
 from conceptseg.interfaces.cli import main
 from conceptseg.interfaces.cli.ledger import Ledger
 from conceptseg.interfaces.exports import FORMATS, export_results, read_results
-from conceptseg.shapes import fill_polygon
 from tests.shapes.test_brush import decoded
 
 SIZE_HW = (20, 30)
@@ -133,6 +134,20 @@ def test_our_own_reader_reads_the_very_masks(results: Path, more: tuple[str, ...
     check(by_kind({**loaded, NAMES["empty"]: np.zeros(SIZE_HW, dtype=bool)}))
 
 
+def drawn_by_opencv(points: np.ndarray) -> np.ndarray:
+    """As YOLO's reader does it: the line is drawn too."""
+    canvas = np.zeros(SIZE_HW, dtype=np.uint8)
+    cv2.fillPoly(canvas, [points], color=1)
+    return canvas > 0
+
+
+def drawn_by_pillow(points: list[list[float]]) -> np.ndarray:
+    """As LabelMe does it."""
+    canvas = Image.new("1", (SIZE_HW[1], SIZE_HW[0]))
+    ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points], fill=1, outline=1)
+    return np.array(canvas)
+
+
 def test_yolo_lines_give_the_very_masks(results: Path) -> None:
     out = exported(results, "yolo")
     content = yaml.safe_load((out / "data.yaml").read_text(encoding="utf-8"))
@@ -144,7 +159,11 @@ def test_yolo_lines_give_the_very_masks(results: Path) -> None:
             number, *shares = line.split()
             points = np.array(shares, dtype=float).reshape(-1, 2)
             assert number == "0" and points.min() >= 0 and points.max() <= 1
-            found[picture.stem] |= fill_polygon(points * (SIZE_HW[1], SIZE_HW[0]), SIZE_HW)
+            assert len(points) > 2
+            in_pixels = (points * (SIZE_HW[1], SIZE_HW[0])).astype(np.float32)
+            drawn = drawn_by_opencv(in_pixels.astype(np.int32))
+            assert np.array_equal(drawn, drawn_by_opencv(np.rint(in_pixels).astype(np.int32)))
+            found[picture.stem] |= drawn
     check(by_stem(found, results))
     assert (out / "labels/photo.txt").read_text() == ""
     assert len((out / "labels/IMG 1 (copy).txt").read_text().splitlines()) == 1
@@ -167,7 +186,7 @@ def test_labelme_polygons_give_the_very_masks(results: Path) -> None:
         found[path.stem] = np.zeros(SIZE_HW, dtype=bool)
         for shape in content["shapes"]:
             assert (shape["label"], shape["shape_type"], shape["group_id"]) == ("hair & <dirt>", "polygon", 0)
-            found[path.stem] |= fill_polygon(shape["points"], SIZE_HW)
+            found[path.stem] |= drawn_by_pillow(shape["points"])
     check(by_stem(found, results))
 
 
@@ -206,8 +225,6 @@ def test_label_studio_tasks_hold_the_very_masks(results: Path) -> None:
     start = "/data/local-files/?d="
     assert {f"{start}100%25%20%23%26%3F.png", f"{start}a/photo.png"} < found.keys()
     by_name = {name.removeprefix(start): mask for name, mask in found.items()}
-    from urllib.parse import quote
-
     check({kind: by_name[quote(name)] for kind, name in NAMES.items()})
 
 

@@ -17,9 +17,10 @@ _VERSION = "5.5.0"  # of the format; LabelMe warns of others
 
 
 class LabelMeExporter(Exporter):
-    """A folder that LabelMe opens: polygons along the edges of pixels, the rule as their description.
+    """A folder that LabelMe opens: polygons, the rule as their description.
 
-    The parts of a mask share a group. Holes are reached by slits of no width.
+    They run through the centres of the outermost pixels, as LabelMe draws the line too when it makes masks. The parts
+    of a mask share a group. Holes are reached by slits of no width.
     """
 
     def __init__(self, folder: Path, results: Results, options: ExportOptions) -> None:
@@ -50,11 +51,11 @@ class LabelMeExporter(Exporter):
         return [f"{self._holes} holes are reached by slits of no width."] if self._holes else []
 
     def _shapes(self, group: int, answer: Answer, mask: Any) -> Iterator[dict[str, Any]]:
-        for part in trace_parts(mask):
+        for part in trace_parts(mask, along="centres"):
             self._holes += len(part.holes)
             yield {
                 "label": answer.concept,
-                "points": part.bridged.astype(float).tolist(),
+                "points": part.bridged.tolist(),
                 "group_id": group,
                 "description": answer.record.get("rule") or "",
                 "shape_type": "polygon",

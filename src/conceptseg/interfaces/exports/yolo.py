@@ -15,14 +15,16 @@ from conceptseg.shapes import trace_parts
 __all__ = ["YoloExporter"]
 
 _HEADER = "# Written by conceptseg export. All pictures are in one part: give train and val pictures of their own.\n"
+_OFF_CENTRE = 0.1  # pixels, so that readers that round find the same pixel as those that cut off fractions
 
 
 class YoloExporter(Exporter):
     """`images/`, `labels/` and `data.yaml`.
 
-    A line is one connected part of a mask: its class and the corners along its pixels' edges, divided by width and
-    height. Holes are reached by slits of no width. A picture without the concept has an empty file, which YOLO takes
-    for background.
+    A line is one connected part of a mask: its class and points in pixels, divided by width and height. The polygon
+    runs through the centres of the outermost pixels, as YOLO's reader draws its line too, and gives the very mask at
+    the picture's size. Holes are reached by slits of no width. A picture without the concept has an empty file, which
+    YOLO takes for background.
     """
 
     def __init__(self, folder: Path, results: Results, options: ExportOptions) -> None:
@@ -34,7 +36,7 @@ class YoloExporter(Exporter):
         """The picture and its text file."""
         lines = []
         for number, mask in enumerate(masks):
-            for part in trace_parts(mask):
+            for part in trace_parts(mask, along="centres"):
                 self._parts += 1
                 self._holes += len(part.holes)
                 lines.append(_line(number, part.bridged, picture.size_hw))
@@ -55,5 +57,5 @@ class YoloExporter(Exporter):
 
 
 def _line(number: int, points_xy: np.ndarray, size_hw: tuple[int, int]) -> str:
-    shares = points_xy / np.array([size_hw[1], size_hw[0]])
+    shares = (points_xy - _OFF_CENTRE) / np.array([size_hw[1], size_hw[0]])
     return " ".join([str(number), *(f"{share:.8g}" for share in shares.ravel())]) + "\n"
