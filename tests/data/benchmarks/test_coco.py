@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_masks
 
-from conceptseg.data import load_sample
+from conceptseg.data import load_sample, read_samples
 from conceptseg.data.benchmarks import get_benchmark
 from conceptseg.errors import InputError, SampleError
+from conceptseg.interfaces.cli import main
 
 from .layouts import BUILDERS
 
@@ -143,6 +144,14 @@ def test_a_file_name_that_stands_twice_is_told(root: Path) -> None:
     change(root, images=[{"id": n, "file_name": "c.png", "height": 6, "width": 8} for n in (1, 2, 3)])
     with pytest.raises(SampleError, match=r"1 file names stand for several pictures: c\.png"):
         get_benchmark("coco").read(root)
+
+
+def test_a_folder_to_train_on_is_built_from_it(root: Path, tmp_path: Path) -> None:
+    assert main(["data", "build", "coco", str(root / "annotations.json"), "--out", str(tmp_path / "mine")]) == 0
+    samples = read_samples(tmp_path / "mine")
+    assert (samples[0].id, samples[0].concept) == ("coco/cat/IMG 1.jpg", "cat")
+    masks = [load_sample(sample).mask for sample in samples]
+    assert [int(mask.sum()) for mask in masks if mask is not None] == [18, 4, 12, 4]
 
 
 def test_options_are_checked() -> None:
