@@ -319,6 +319,8 @@ def test_every_format_takes_several_classes(two: list[Path], to: str, tmp_path: 
             (row["file_name"], row["concept"]): load_mask(tmp_path / "new" / row["mask_file_name"]) for row in rows
         }
         assert loaded["images/IMG 1 (copy).png", "dog"].all() and loaded["images/IMG 1 (copy).png", "cat"].sum() == 1
+        ids = [sample.id for sample in get_benchmark("image_folder").read(tmp_path / "new", "all")]
+        assert len(set(ids)) == 4 and "image_folder/images/PHOTO/dog" in ids
     if to == "yolo":
         lines = (tmp_path / "new/labels/IMG 1 (copy).txt").read_text().splitlines()
         assert [line.split()[0] for line in lines] == ["0", "1"]
@@ -371,6 +373,14 @@ def test_nothing_but_failures_leaves_nothing_behind(tmp_path: Path, capsys: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     (results / "results.jsonl").write_text("")
     assert "the folder holds no results" in refused(capsys, results, "--to", "coco")
+
+
+def test_an_empty_folder_that_one_stands_in_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = write_results(tmp_path / "photos", tmp_path / "out", "hair", {"one": doughnut()})
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    assert main(["export", str(results), "--to", "coco", "--out", "."]) == 0
+    assert (tmp_path / "new/annotations.json").is_file()
 
 
 def test_the_default_folder_stands_beside_the_results(tmp_path: Path) -> None:

@@ -73,16 +73,17 @@ def export_results(
         raise InputError(f"Unknown format {to!r}. Formats: {', '.join(FORMATS)}.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: name a new folder with --out. Nothing in it is overwritten.")
-    fresh = out.with_name(f".{out.name}.part")
+    place = out.resolve()
+    fresh = place.with_name(f".{place.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
     fresh.mkdir(parents=True)
     try:
         report = _write(FORMATS[to](fresh, results, options or ExportOptions()), progress)
         if not report.exported:
             raise InputError(f"There is nothing to export: {_first(report.failures)}.")
-        if out.exists():
-            out.rmdir()
-        fresh.rename(out)
+        if place.exists():
+            place.rmdir()
+        fresh.rename(place)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return replace(report, folder=out)
