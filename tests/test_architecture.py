@@ -29,6 +29,7 @@ FLOORS = [
         "depth",
         "decoding",
         "images",
+        "shapes",
         "validation",
     },
     {"protocol"},

@@ -24,6 +24,7 @@ __all__ = ["COMMANDS", "ExitStatus", "Parser", "main"]
 COMMANDS: MappingProxyType[str, str] = MappingProxyType(
     {
         "segment": "segment a concept in images, folders or patterns",
+        "export": "results in the formats of annotation tools and trainers",
         "demo": "run bundled pictures through every level and write a page about it",
         "world": "make and show ConceptWorld samples",
         "models": "what is known of a checkpoint",

@@ -30,7 +30,7 @@ from conceptseg.ledger import (
     rewrite,
     write_object,
 )
-from conceptseg.naming import LONGEST_STEM_BYTES, distinct_stem, name_key, stem_of
+from conceptseg.naming import distinct_stem, is_plain_stem, name_key, stem_of
 
 __all__ = ["LOCK_FILE", "REQUEST_FILE", "RESULTS_FILE", "Ledger"]
 
@@ -202,20 +202,10 @@ def _is_record(row: Mapping[str, Any]) -> bool:
     source, stem = row.get("source"), row.get("stem")
     return (
         isinstance(source, str)
-        and isinstance(stem, str)
-        and _is_plain_name(stem)
+        and is_plain_stem(stem)
         and isinstance(row.get("error", ""), (str, NoneType))
         and isinstance(row.get("file"), dict)
     )
-
-
-def _is_plain_name(stem: str) -> bool:
-    """Whether files of that stem lie in the folder itself; true of every stem that `conceptseg.naming` gives."""
-    try:
-        length = len(os.fsencode(stem))
-    except ValueError:  # letters that no file name can hold
-        return False
-    return 0 < length <= LONGEST_STEM_BYTES and stem not in (".", "..") and "\0" not in stem and Path(stem).name == stem
 
 
 def _check_same_request(folder: Path, request: Mapping[str, Any], has_records: bool, unusable: int) -> None:
