@@ -88,6 +88,11 @@ class ConceptSegModel(nn.Module):
         text_first = protocol.layout == "target_last"
         return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first)
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether what references mark reaches SAM 3's features: there is a prior, and the protocol has it so."""
+        return self.has_segmenter and self.segmenter.prior is not None and self.config.protocol.reference_prior
+
     def see_references(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
         """References for the prior (`conceptseg.models.prior`); None without marks, or where there is no prior to tell.
 
@@ -95,7 +100,7 @@ class ConceptSegModel(nn.Module):
         the prior has no say in.
         """
         marked = [(one.image, region) for one in references if (region := one.region) is not None]
-        if not marked or not self.config.protocol.reference_prior or self.segmenter.prior is None:
+        if not marked or not self.has_prior:
             return None
         images, regions = zip(*marked, strict=True)
         return self.segmenter.see_references(images, regions)
@@ -140,7 +145,9 @@ class ConceptSegModel(nn.Module):
         fresh = folder / _UNFINISHED
         shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
         fresh.mkdir(parents=True)
-        config = self.config.model_copy(update={"mllm": _MLLM} | ({"sam": _SAM} if self.has_segmenter else {}))
+        prior = self.segmenter.prior if self.has_segmenter else None
+        places = {"mllm": _MLLM} | ({"sam": _SAM} if self.has_segmenter else {})
+        config = self.config.model_copy(update=places | {"prior": None if prior is None else prior.config})
         try:
             self._write(fresh, config, dtype)
             stale = [_MLLM, CTM_FILE, PRIOR_FILE] + ([_SAM] if self.has_segmenter or config.sam != _SAM else [])

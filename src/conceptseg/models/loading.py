@@ -295,8 +295,9 @@ def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOp
 
 
 def _read_prior(checkpoint: Checkpoint) -> ReferencePrior | None:
-    """The prior of the checkpoint's own SAM 3; to another one's features it means nothing."""
-    own_sam = checkpoint.sam_folder is not None and checkpoint.sam_folder.parent == checkpoint.folder
+    """The prior of the SAM 3 that the checkpoint names; to another one's features it means nothing."""
+    own = (checkpoint.folder / checkpoint.config.sam).resolve()
+    own_sam = checkpoint.sam_folder is not None and checkpoint.sam_folder.resolve() == own
     if checkpoint.config.prior is None or not own_sam:
         return None
     prior = ReferencePrior(checkpoint.config.prior)

@@ -22,6 +22,7 @@ from conceptseg.metrics import score
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import upsample_logits
 from conceptseg.training.episodes import EpisodeBuilder
+from conceptseg.training.seeing import encode_episodes
 
 __all__ = ["Answer", "Answerer", "answer_by_reasoning", "evaluating", "score_answers"]
 
@@ -72,7 +73,7 @@ def _reasoned(model: ConceptSegModel, build: EpisodeBuilder, sample: ConceptSamp
     episode = build(sample)
     generation = model.reason([episode.prompt])
     words = [episode.answer_of(episode.read(generation.texts[0]))]
-    features = model.segmenter.encode(model.segmenter.preprocess([episode.image]))
+    features = encode_episodes(model, [episode])
     prompt = model.translate(generation.hidden_states, generation.mask, words)
     logits = model.segmenter.decode(features, prompt).semantic[0]
     return Answer((upsample_logits(logits, episode.mask.shape) > 0).cpu().numpy(), generation.texts[0])

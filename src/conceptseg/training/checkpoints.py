@@ -21,7 +21,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 from conceptseg import __version__
 from conceptseg.errors import CheckpointError, InputError, ResourceError, TrainingError
 from conceptseg.ledger import write_object
-from conceptseg.models.conceptseg import CONFIG_FILE, CTM_FILE, ConceptSegConfig
+from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig
+from conceptseg.models.prior import ReferencePrior
 from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.training.config import TrainingConfig
 from conceptseg.training.standing import file_sizes, read_state, require_whole
@@ -57,6 +58,8 @@ class CheckpointWriter:
     """Folder or hub id of the MLLM that the run started from."""
     sam_source: str
     processor: ProcessorMixin
+    prior: ReferencePrior | None = None
+    """What tells SAM 3 of references, where the run started with it; it is written, not named: it is small."""
 
     def write(
         self,
@@ -85,14 +88,17 @@ class CheckpointWriter:
             self.processor.save_pretrained(folder / _MLLM)
         if translation is not None:
             save_file({key: value.contiguous() for key, value in translation.items()}, folder / CTM_FILE)
+        if self.prior is not None:
+            save_file({key: value.contiguous() for key, value in self.prior.state_dict().items()}, folder / PRIOR_FILE)
         if segmenter is not None:
             segmenter.sam.save_pretrained(folder / _SAM)
             segmenter.tokenizer.save_pretrained(folder / _SAM)
-        places = {
+        changes = {
+            "prior": None if self.prior is None else self.prior.config,
             "mllm": _MLLM if learns else self.mllm_source,
             "sam": self.sam_source if segmenter is None else _SAM,
         }
-        config = self.config.model_copy(update=places)
+        config = self.config.model_copy(update=changes)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def read_translation(self, folder: Path) -> dict[str, Tensor] | None:

@@ -37,11 +37,20 @@ class Episode:
     """Pixels that neither loss nor reward may count."""
     expects_rule: bool
     """Whether the prompt asks for a `<rule>`."""
+    references: tuple[Reference, ...] = ()
+    """What it is shown with, as it is stored: a prior reads it again, and nothing is kept in memory for it."""
+    draw: int = 0
+    """Which of the draws of its references these are."""
 
     @property
     def id(self) -> str:
         """The sample's id."""
         return self.sample.id
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Tells what is seen in it from what is seen in others: the sample's id and the draw of its references."""
+        return self.sample.id, self.draw
 
     def read(self, text: str) -> Response:
         """A response to this episode's prompt, held against what it asked for."""
@@ -81,7 +90,9 @@ class EpisodeBuilder:
             SampleError: the sample has no mask or an empty one, or a reference's box lies outside its picture.
         """
         loaded = load_sample(_without_references(sample))
-        return self.build(sample, loaded, [load_reference(r) for r in self.references_of(sample, draw)])
+        references = tuple(self.references_of(sample, draw))
+        episode = self.build(sample, loaded, [load_reference(reference) for reference in references])
+        return replace(episode, references=references, draw=draw)
 
     def references_of(self, sample: ConceptSample, draw: int = 0) -> Sequence[Reference]:
         """The references that a sample is shown with."""

@@ -22,6 +22,7 @@ from conceptseg.training.held_out import Measured
 from conceptseg.training.meta_grpo import reward_parts
 from conceptseg.training.objective import MaskTruth, box_fractions, decode_tokens, mask_scores
 from conceptseg.training.pictures import Glimpse, overlay
+from conceptseg.training.seeing import encode_episodes
 from conceptseg.training.states import consecutive
 
 __all__ = ["look_at", "look_at_answers", "measure_answers", "measure_rewards"]
@@ -115,7 +116,7 @@ def _semantic(
         return None
     segmenter = model.segmenter
     answers = [e.answer_of(response) for e, response in zip(episodes, responses, strict=True)]
-    features = segmenter.encode(segmenter.preprocess([episode.image for episode in episodes]))
+    features = encode_episodes(model, episodes)
     if config.sam_prompt == "box":
         side = model.config.protocol.frame_px
         return segmenter.decode_box(features, box_fractions(responses, side), answers).semantic.float()

@@ -48,6 +48,7 @@ from conceptseg.training.policy import (
 )
 from conceptseg.training.reference_policy import readable_by_name
 from conceptseg.training.rewards import box_reward, check_reward, format_reward, meta_reward, unified_reward
+from conceptseg.training.seeing import encode_episodes
 from conceptseg.training.shared_pictures import share_pictures
 from conceptseg.training.states import consecutive
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
@@ -97,7 +98,7 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         self._reasoner = model.reasoner
         self._frame_px = model.config.protocol.frame_px
         self._segmenter = _segmenter_of(config, model)
-        self._seen: tuple[dict[str, int], ImageFeatures] | None = None
+        self._seen: tuple[dict[tuple[str, int], int], ImageFeatures] | None = None
         policy = model.reasoner.mllm
         if model.translation is not None:
             join_translation(policy, model.translation)
@@ -257,15 +258,15 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         return tokens[-1]
 
     def _features_of(self, episodes: Sequence[Episode], everyone: Sequence[Episode] | None = None) -> ImageFeatures:
-        """SAM 3's features of targets; each target of a batch of rollouts is encoded once for all its responses."""
-        segmenter = self._require_segmenter()
-        if self._seen is None or any(e.id not in self._seen[0] for e in episodes):
-            unique = {e.id: e for e in (everyone or episodes)}
-            with torch.no_grad():
-                features = segmenter.encode(segmenter.preprocess([e.image for e in unique.values()]))
-            self._seen = ({name: row for row, name in enumerate(unique)}, features)
+        """SAM 3's features of targets; each target of a batch of rollouts is encoded once for all its responses, and
+        its references are looked at once."""
+        self._require_segmenter()
+        if self._seen is None or any(e.key not in self._seen[0] for e in episodes):
+            unique = {e.key: e for e in (everyone or episodes)}
+            features = encode_episodes(self._model, list(unique.values()))
+            self._seen = ({key: row for row, key in enumerate(unique)}, features)
         rows, features = self._seen
-        return features.select([rows[e.id] for e in episodes])
+        return features.select([rows[e.key] for e in episodes])
 
     def _require_segmenter(self) -> PromptSegmenter:
         if self._segmenter is None:

@@ -184,7 +184,8 @@ def _build_warmup(config: WarmupConfig, material: _Material, answer: Answerer) -
     use_one_device(arguments)
     tokens = config.responses.max_new_tokens
     model = _load(config, arguments, max_new_tokens=tokens, needs_translation=config.trains == "translation")
-    build = _episode_builder(config, model, material)
+    drawer = _drawer(config, material)
+    build = _episode_builder(config, model, drawer)
     store, find = _state_store(config, model, build)
     order = SampleOrder(
         len(material.train), material.steps * config.batch_size, config.seed, config.data.references.draws
@@ -197,7 +198,8 @@ def _build_warmup(config: WarmupConfig, material: _Material, answer: Answerer) -
         tuning = TuningData(material.train, order, build, store, addresses)
         return ResponseTrainer(config, model, tuning, writer, arguments, _callbacks(config, stop)), stop
     side_px = model.segmenter.image_px
-    data = WarmupData(material.train, order, store, addresses, side_px)
+    references_of = drawer.references_of if model.has_prior else None
+    data = WarmupData(material.train, order, store, addresses, side_px, references_of)
     trainer = WarmupTrainer(config, model, data, writer, arguments, _callbacks(config, stop))
     if config.segmenter.learns:
         require_whole_segmenter(trainer)
@@ -225,7 +227,7 @@ def _build_grpo(config: MetaGRPOConfig, material: _Material) -> tuple[Trainer, S
     arguments = GRPOConfig(**grpo_arguments(config, material.steps))
     use_one_device(arguments)
     model = _load(config, arguments, max_new_tokens=config.max_completion_tokens, needs_translation=False)
-    build = _episode_builder(config, model, material)
+    build = _episode_builder(config, model, _drawer(config, material))
     prompts = material.steps * config.batch_size // config.group_size
     order = SampleOrder(len(material.train), prompts, config.seed, config.data.references.draws)
     data = episode_dataset(material.train, order, build, model.reasoner, config.max_prompt_tokens)
@@ -272,7 +274,8 @@ def _dtype(config: TrainingConfig, arguments: TrainingArguments) -> str:
     return weight_dtype(config, on_cpu=arguments.device.type == "cpu", keeps_master=keeps_master)
 
 
-def _episode_builder(config: TrainingConfig, model: ConceptSegModel, material: _Material) -> EpisodeBuilder:
+def _drawer(config: TrainingConfig, material: _Material) -> ReferenceDrawer:
+    """Chooses references from what is learned from; tells which samples go without."""
     references = config.data.references
     others = [sample for _, sample in material.train.stored()]
     seed = config.seed if references.seed is None else references.seed
@@ -280,7 +283,11 @@ def _episode_builder(config: TrainingConfig, model: ConceptSegModel, material: _
     named = [*(("to learn from", sample) for sample in others),
              *(("held out", sample) for _, sample in material.held_out.stored())]  # fmt: skip
     tell(notes_on_references(named, drawer.references_of, references.count if references.from_others else 0))
-    return EpisodeBuilder(model, drawer.references_of, withhold_proxy=references.withhold_proxy)
+    return drawer
+
+
+def _episode_builder(config: TrainingConfig, model: ConceptSegModel, drawer: ReferenceDrawer) -> EpisodeBuilder:
+    return EpisodeBuilder(model, drawer.references_of, withhold_proxy=config.data.references.withhold_proxy)
 
 
 def _shown(build: EpisodeBuilder, sample: ConceptSample) -> ConceptSample:
@@ -322,7 +329,8 @@ def _checkpoint_bytes(trainer: Any) -> int:
 
 def _writer(config: TrainingConfig, model: ConceptSegModel) -> CheckpointWriter:
     mllm, sam = sources_of(config.model)
-    return CheckpointWriter(model.config, mllm, sam, model.reasoner.processor)
+    prior = model.segmenter.prior if model.has_segmenter else None
+    return CheckpointWriter(model.config, mllm, sam, model.reasoner.processor, prior)
 
 
 def _callbacks(config: TrainingConfig, stop: StopOnSignal) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from conceptseg.data.loading import load_sample
-from conceptseg.data.samples import ConceptSample
+from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import SampleError, TrainingError
 from conceptseg.images import resize_image
 from conceptseg.models.conceptseg import ConceptSegModel
@@ -26,6 +26,7 @@ from conceptseg.training.config import WarmupConfig
 from conceptseg.training.drawing import Turn
 from conceptseg.training.loading import DRAWING_PARTS
 from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_progress, require_finite
+from conceptseg.training.seeing import encode_beside
 from conceptseg.training.sharding import wrap_modules
 from conceptseg.training.states import StateRecord, StateStore, pad_states
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
@@ -45,6 +46,8 @@ class WarmupItem:
     """The target, at SAM 3's input size."""
     truth: MaskTruth
     record: StateRecord
+    references: tuple[Reference, ...] = ()
+    """What it is shown with, where a prior reads it."""
 
 
 class WarmupData(Dataset[WarmupItem]):
@@ -56,6 +59,7 @@ class WarmupData(Dataset[WarmupItem]):
         store: has the states of all turns.
         addresses: turn → address of its states.
         side_px: SAM 3's input size.
+        references_of: chooses a sample's references, given the number of the draw; None where no prior reads them.
     """
 
     def __init__(
@@ -65,8 +69,10 @@ class WarmupData(Dataset[WarmupItem]):
         store: StateStore,
         addresses: Mapping[Turn, str],
         side_px: int,
+        references_of: Callable[[ConceptSample, int], Sequence[Reference]] | None = None,
     ) -> None:
         self._samples, self._order = samples, order
+        self._references_of = references_of
         self._store, self._addresses = store, addresses
         self._side_px = side_px
 
@@ -81,7 +87,8 @@ class WarmupData(Dataset[WarmupItem]):
             raise SampleError(f"Sample {sample.id!r} has no mask to learn from.")
         picture = resize_image(loaded.image, (self._side_px, self._side_px))
         truth = MaskTruth(loaded.mask, loaded.ignore)
-        return WarmupItem(sample.id, sample.concept, picture, truth, self._store[self._addresses[turn]])
+        shown = () if self._references_of is None else tuple(self._references_of(sample, turn.draw))
+        return WarmupItem(sample.id, sample.concept, picture, truth, self._store[self._addresses[turn]], shown)
 
 
 class _Learner(nn.Module):
@@ -141,8 +148,7 @@ class WarmupTrainer(RunHooks, Trainer):
     ) -> Tensor:
         """L_seg of a batch, averaged over its samples."""
         items: list[WarmupItem] = inputs["items"]
-        with torch.no_grad():
-            features = self._segmenter.encode(self._segmenter.preprocess([item.picture for item in items]))
+        features = encode_beside(self._whole, [item.picture for item in items], [item.references for item in items])
         semantic = self._decode(model, features, items)
         truths = [item.truth for item in items]
         loss = mask_losses(semantic, truths, pixel_loss=self.config.pixel_loss).mean()
