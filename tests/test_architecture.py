@@ -16,16 +16,20 @@ import conceptseg
 ROOT = Path(conceptseg.__file__).parent
 FLOORS = [
     {
+        "digests",
         "errors",
         "taxonomy",
         "geometry",
         "files",
+        "formats",
+        "ledger",
         "naming",
         "words",
         "masks",
         "depth",
         "decoding",
         "images",
+        "shapes",
         "validation",
     },
     {"protocol"},
