@@ -164,15 +164,20 @@ class TestSampling:
 class TestBoundary:
     """Prompt and response are tokenised apart, as generation has them."""
 
-    @pytest.mark.parametrize(
-        "response", ["\n<think>the</think>\n", "<think>the</think>", " a", "\n\n", "a<|image_pad|>b"]
-    )
+    @pytest.mark.parametrize("response", ["\n<think>the</think>\n", "<think>the</think>", " a", "\n\n"])
     def test_ids_are_those_of_both_joined(self, reasoner: Reasoner, response: str):
         asked = reasoner.encode([prompt()]).input_ids[0].tolist()
         joined = reasoner.encode([prompt()], [response]).input_ids[0].tolist()
         assert joined[: len(asked)] == asked
-        rest = reasoner.processor.tokenizer(response.replace("<|image_pad|>", " ")).input_ids
-        assert joined[len(asked) :] == [*rest, END_OF_TURN]
+        assert joined[len(asked) :] == [*reasoner.processor.tokenizer(response).input_ids, END_OF_TURN]
+
+    @pytest.mark.parametrize("response", ["a<|image_pad|>b", "a<|im_end|>b"])
+    def test_control_tokens_that_a_response_spells_are_letters(self, reasoner: Reasoner, response: str):
+        tokenizer = reasoner.processor.tokenizer
+        asked = reasoner.encode([prompt()]).input_ids[0].tolist()
+        *rest, end = reasoner.encode([prompt()], [response]).input_ids[0].tolist()[len(asked) :]
+        assert end == END_OF_TURN and not {reasoner.processor.image_token_id, END_OF_TURN} & set(rest)
+        assert tokenizer.decode(rest) == response
 
     def test_the_vocabulary_would_merge_across_it(self, reasoner: Reasoner):
         tokenizer = reasoner.processor.tokenizer
