@@ -26,6 +26,7 @@ FLOORS = [
         "depth",
         "decoding",
         "images",
+        "shapes",
         "validation",
     },
     {"protocol"},
