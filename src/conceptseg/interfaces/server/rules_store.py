@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from conceptseg.data import Reference
 from conceptseg.errors import InputError
@@ -43,6 +43,7 @@ class RuleModel:
     """What it is worth, in a sentence."""
 
 
+@runtime_checkable
 class RuleStore(Protocol):
     """What the server asks of rules. Names are checked: one that is no rule's is refused as not found."""
 

@@ -21,7 +21,8 @@ __all__ = [
     "SegmentRequest",
 ]
 
-_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQAAAADsdIMmAAAAEElEQVR4nGNgYGD4/x9IMAAADwADAIx7aV0AAAAASUVORK5CYII="
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQAAAADsdIMmAAAAEUlEQVR42mNgYKhhYoBBBgYABqwAh8jmHHwAAAAASUVORK5CYII="
+"""Eight by eight pixels, for examples: a bright box, which is a mask as well."""
 
 RULE_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """A rule's id is its file's stem: nothing that could lead elsewhere."""
