@@ -110,8 +110,8 @@ def _spec(label: str) -> Any:
 
 
 def _is_left_out(result: Any, conf_threshold: float | None) -> bool:
-    confidence = getattr(result, "confidence", None)
-    is_unsure = None not in (confidence, conf_threshold) and confidence < conf_threshold
+    confidence: float | None = getattr(result, "confidence", None)
+    is_unsure = confidence is not None and conf_threshold is not None and confidence < conf_threshold
     return not result.mask.any() or getattr(result, "found", None) is False or is_unsure
 
 

@@ -206,6 +206,7 @@ def test_openapi_has_examples_and_every_refusal(client):
     assert set(segment_body) == {"application/json", "multipart/form-data"}
     examples = segment_body["application/json"]["schema"]["examples"]
     assert [client.post("/v1/segment", json=example).status_code for example in examples] == [200, 200]
+    client.delete("/v1/rules/defect")
     learning = paths["/v1/rules"]["post"]["requestBody"]["content"]["application/json"]["schema"]["examples"][0]
     assert client.post("/v1/rules", json=learning).status_code == 201
     assert {"401", "413", "429", "503", "504"} <= set(paths["/v1/segment"]["post"]["responses"])

@@ -228,6 +228,7 @@ def _rule_in(extra_params: Any) -> str:
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:
-    names = {name: {} for name in model.model_json_schema()["properties"]}
-    schema = {"type": "object", "properties": names, "required": model.model_json_schema().get("required", [])}
+    told = model.model_json_schema()
+    names: dict[str, Any] = {name: {} for name in told["properties"]}
+    schema = {"type": "object", "properties": names, "required": told.get("required", [])}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -57,7 +57,8 @@ class Predictor:
             InputError: no task could be answered; of the first one it is told why.
             Refusal: likewise.
         """
-        results, failures = [], []
+        results: list[dict[str, Any]] = []
+        failures: list[Exception] = []
         for task in tasks:
             try:
                 regions, notes = await self._predict_one(task, config, version, project, drawing)
