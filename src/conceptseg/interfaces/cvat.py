@@ -81,7 +81,9 @@ def create(
         MissingExtraError: cvat-sdk is not installed.
     """
     if (rule is None) == (concept is None):
-        raise InputError("Give either a rule or a concept: -p rule=str:defect.rule, or -p concept=str:'surface defect'.")
+        raise InputError(
+            "Give either a rule or a concept: -p rule=str:defect.rule, or -p concept=str:'surface defect'."
+        )
     from conceptseg.inference import ConceptSegmenter
 
     segmenter = ConceptSegmenter.from_pretrained(checkpoint, device=device)

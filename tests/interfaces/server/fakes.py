@@ -81,6 +81,10 @@ class FakeRule:
     route: Any = field(default_factory=lambda: SimpleNamespace(value="reasoned"))
     expected_iou: float = 0.8
     interval: tuple[float, float] = (0.7, 0.9)
+    judged: int = 2
+    suspects: tuple[int, ...] = ()
+    model: str = "fake"
+    notes: tuple[str, ...] = ()
 
     def references(self) -> tuple[Reference, ...]:
         return (Reference(Image.new("RGB", (8, 8)), box=(1, 1, 5, 5)),)

@@ -89,7 +89,8 @@ def test_a_closed_queue_refuses_what_is_new_and_answers_what_is_in(queue):
     with pytest.raises(Refusal) as refused, queue.place():
         pass
     assert refused.value.status_code == 503
-    queue.start()
+    threading.Thread(target=queue.stop).start()  # answers what waits
+    queue._work()
     assert waiting.result(20).concept == "in"
 
 

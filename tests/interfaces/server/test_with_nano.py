@@ -25,7 +25,16 @@ def test_the_command_answers_and_on_sigterm_finishes_what_is_in_flight(tmp_path)
     (tmp_path / "photo.png").write_bytes(png(300, 200))
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
-    command = [sys.executable, "-m", "conceptseg.interfaces.cli", "serve", "--port", str(port), "--rules", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "conceptseg.interfaces.cli",
+        "serve",
+        "--port",
+        str(port),
+        "--rules",
+        str(tmp_path),
+    ]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     try:
         assert f"http://127.0.0.1:{port}" in server.stdout.readline(), server.stderr.read()
@@ -33,7 +42,9 @@ def test_the_command_answers_and_on_sigterm_finishes_what_is_in_flight(tmp_path)
         url = f"127.0.0.1:{port}/v1/segment"
         told, status = curl(url, *words).rsplit("\n", 1)
         assert status == "200" and json.loads(told)["mask"]["size"] == [200, 300]
-        asking = subprocess.Popen(["curl", "-s", "-w", "\n%{http_code}", url, *words], stdout=subprocess.PIPE, text=True)
+        asking = subprocess.Popen(
+            ["curl", "-s", "-w", "\n%{http_code}", url, *words], stdout=subprocess.PIPE, text=True
+        )
         while json.loads(curl(f"127.0.0.1:{port}/health").rsplit("\n", 1)[0])["in_flight"] == 0:
             assert asking.poll() is None, "answered before it could be interrupted"
             time.sleep(0.01)

@@ -127,7 +127,9 @@ def test_a_polygon_is_simplified_within_its_tolerance():
     fewer = simplify_polygon(circle, 0.5)
     assert 3 <= len(fewer) < 60
     reach = np.hypot(*(fewer - 50).T)
-    assert np.allclose(reach, 40) and fill_polygon(fewer, (100, 100)).sum() > 0.98 * fill_polygon(circle, (100, 100)).sum()
+    assert (
+        np.allclose(reach, 40) and fill_polygon(fewer, (100, 100)).sum() > 0.98 * fill_polygon(circle, (100, 100)).sum()
+    )
     assert perimeter(np.array([(0, 0), (4, 0), (4, 3.0)])) == 12
 
 

@@ -62,10 +62,12 @@ class BatchQueue:
         self._is_closed = False
         self._is_done = False
         self._seconds_each = 1.0
-        self._thread = threading.Thread(target=self._work, name="conceptseg-batches", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer, or begin again after `stop`."""
+        self._is_closed = self._is_done = False
+        self._thread = threading.Thread(target=self._work, name="conceptseg-batches", daemon=True)
         self._thread.start()
 
     @property
@@ -124,7 +126,7 @@ class BatchQueue:
         with self._changed:
             self._is_closed = self._is_done = True
             self._changed.notify_all()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(timeout_s)
 
     def _work(self) -> None:

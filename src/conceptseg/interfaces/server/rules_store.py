@@ -140,7 +140,7 @@ class RuleFolder:
             kept = self._read(name)
         except InputError as error:
             return {"id": name, "error": _without(self._folder, error)}
-        told = {key: _plain(getattr(kept.rule, key, None)) for key in _TOLD}
+        told = {key: _plain(getattr(kept.rule, key)) for key in _TOLD}
         return {
             "id": name,
             **told,
