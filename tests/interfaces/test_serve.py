@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("fastapi")
-
 from conceptseg.interfaces.cli import main, serve
 from conceptseg.interfaces.server import serving
 from tests.interfaces.fakes import FakeSegmenter

@@ -7,10 +7,6 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-
-pytest.importorskip("fastapi")
-rules = pytest.importorskip("conceptseg.inference.rules")
-
 from starlette.testclient import TestClient
 
 from conceptseg.inference import Route
@@ -18,6 +14,8 @@ from conceptseg.interfaces.server.app import create_app
 from conceptseg.interfaces.server.rules_store import RuleFolder
 from tests.interfaces.server.fakes import png
 from tests.interfaces.server.test_segment import error_of
+
+rules = pytest.importorskip("conceptseg.inference.rules")
 
 
 def saved(path, route: Route = Route.REASONED) -> None:

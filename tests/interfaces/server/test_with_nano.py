@@ -13,8 +13,6 @@ import time
 
 import pytest
 
-pytest.importorskip("fastapi")
-
 from tests.interfaces.server.fakes import png
 from tests.interfaces.server.test_serving import curl
 
