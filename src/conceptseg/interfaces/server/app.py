@@ -44,6 +44,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """The queue works while the app is served."""
         service.queue.start()
         yield
         service.queue.stop()
@@ -71,6 +72,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     from starlette.exceptions import HTTPException
 
     async def tell(request: Request, error: Exception) -> Response:
+        """An error of the framework's in our shape."""
         if isinstance(error, RequestValidationError):
             error = refuse("invalid", "; ".join(str(one.get("msg")) for one in error.errors()))
         refusal = refusal_for(error)
