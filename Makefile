@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all checks format bench clean
+.PHONY: setup demo test test-all test-nightly checks format bench clean
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -27,6 +27,11 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest
+
+# What takes longer, sharded runs on CPUs among it; DeepSpeed comes with it and compiles one small part on first use.
+test-nightly: $(READY)
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation deepspeed==0.19.8
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not gpu' --durations=0
 
 checks: $(READY)
 	$(BIN)/ruff format --check .

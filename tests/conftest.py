@@ -10,6 +10,7 @@ from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     from conceptseg.inference import ConceptSegmenter
+    from tests.fixtures.hub_layout import HubFolders
 
 install_import_hook("conceptseg", "tests.check_types")  # jaxtyping and beartype, on every signature of the package
 
@@ -31,3 +32,22 @@ def nano() -> ConceptSegmenter:
         pytest.skip("this working copy has no bundled checkpoint")
     torch.set_num_threads(1)  # tests share their cores; two threads that wait for each other are slower than one
     return ConceptSegmenter.from_pretrained("nano", device="cpu", lazy=False)
+
+
+@pytest.fixture(scope="session")
+def hub_folders(tmp_path_factory: pytest.TempPathFactory) -> HubFolders:
+    """Qwen2.5-VL, the released ConceptSeg-R1 and SAM 3 as the hub serves them, small, and a cache that holds them."""
+    from tests.fixtures.hub_layout import write_hub
+
+    return write_hub(tmp_path_factory.mktemp("hub"))
+
+
+@pytest.fixture
+def downloaded(hub_folders: HubFolders, monkeypatch: pytest.MonkeyPatch) -> HubFolders:
+    """The same, found under their published names without a network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub_folders.cache))
+    monkeypatch.delenv("CONCEPTSEG_SAM", raising=False)
+    return hub_folders

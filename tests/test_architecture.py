@@ -16,10 +16,13 @@ import conceptseg
 ROOT = Path(conceptseg.__file__).parent
 FLOORS = [
     {
+        "digests",
         "errors",
         "taxonomy",
         "geometry",
         "files",
+        "formats",
+        "ledger",
         "naming",
         "words",
         "masks",

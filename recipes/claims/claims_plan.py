@@ -8,12 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from conceptseg.errors import InputError
+from conceptseg.training.recipes import ablation_changes
 
 HERE = Path(__file__).resolve().parent
-_STAGES = MappingProxyType({"../meta_grpo.yaml": "meta-grpo", "../warmup.yaml": "warmup"})
+_STAGES = MappingProxyType({"meta_grpo": "meta-grpo", "warmup": "warmup"})
 """What a recipe extends → the stage it belongs to."""
 
 
@@ -54,7 +53,7 @@ def plan_trainings(
     trained = plan["trained"]
     trainings = {}
     for family, recipe in trained["recipes"].items():
-        stage, changes = _changes_of(HERE / recipe)
+        stage, changes = _changes_of(recipe)
         start = ["train", stage, "--config", str(HERE / trained["bases"][stage]), f"model.checkpoint={warmup}"]
         for name, seed in zip(members(plan, family), trained["seeds"], strict=True):
             trainings[name] = [*start, f"seed={seed}", f"out={_training_folder(out, name)}", *changes]
@@ -68,15 +67,13 @@ def _choose(possible: Mapping[str, Any], only: Sequence[str] | None) -> dict[str
     return {name: value for name, value in possible.items() if only is None or name in only}
 
 
-def _changes_of(recipe: Path) -> tuple[str, list[str]]:
-    """A recipe's stage, and what it changes in the one that it extends, as words for the command line."""
-    own = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+def _changes_of(recipe: str) -> tuple[str, list[str]]:
+    """An ablation's stage, and what it changes in the recipe that it extends, as words for the command line."""
+    own = ablation_changes(recipe)
     if own["extends"] not in _STAGES:
         known = " or ".join(_STAGES)
         raise InputError(f"{recipe}: expected extends: {known}, got {own['extends']}, whose changes would be lost.")
-    return _STAGES[own["extends"]], [
-        f"{key}={json.dumps(value)}" for key, value in _flat(own) if key not in ("extends", "out")
-    ]
+    return _STAGES[own["extends"]], [f"{key}={json.dumps(value)}" for key, value in _flat(own) if key != "extends"]
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from conceptseg.depth import drops_low_bytes
 from conceptseg.errors import ImageError
+from conceptseg.formats import advice_for, load_codecs
 
 __all__ = ["MAX_PIXELS", "Decoded", "ImageSource", "LazyImage", "decode", "describe_source"]
 
@@ -94,12 +95,15 @@ def decode(source: str | Path | bytes | Image.Image, max_pixels: int) -> Decoded
 
 
 def _open(source: str | Path | bytes, name: str) -> Image.Image:
+    load_codecs()
     try:
         return Image.open(BytesIO(source) if isinstance(source, bytes) else Path(source))
     except FileNotFoundError as error:
         raise ImageError(f"There is no image file {name}; only local files are read.") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image in a format that Pillow reads.") from error
+        advice = None if isinstance(source, bytes) else advice_for(Path(source).suffix.lower())
+        hint = f": {advice}." if advice else "."
+        raise ImageError(f"{name} is not an image in a format that Pillow reads{hint}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{name} is too large: {error} Shrink it first, or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS "

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from conceptseg.errors import InputError
 
-__all__ = ["lock_for_writing", "replacing"]
+__all__ = ["lock_for_writing", "path_below", "replacing"]
 
 
 @contextmanager
@@ -27,6 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     fresh = path.with_name(f".{path.stem}.part{path.suffix}")
+    fresh.unlink(missing_ok=True)  # were it a link, it would be written to wherever that leads
     try:
         yield fresh
         os.replace(fresh, path)
@@ -44,11 +45,24 @@ def lock_for_writing(folder: Path, name: str) -> FileLock:
         name: the lock's file in it; processes that write different files may use different names.
 
     Raises:
-        InputError: another process writes there.
+        InputError: another process writes there, or nothing can be written.
     """
     lock = FileLock(folder / name, timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise InputError(f"Another process is writing to {folder}: wait for it, or choose another --out.") from None
+    except OSError as error:
+        raise InputError(f"Cannot write to {folder}: {error.strerror}. Choose another --out.") from error
     return lock
+
+
+def path_below(name: str) -> str | None:
+    """A relative path as it was written, without "." and ".."; None where it leaves the folder that it starts in.
+
+    Links are not looked at: where they lead is their owner's will, what is written in a file may be anybody's.
+    """
+    normal = os.path.normpath(name)
+    parts = Path(normal).parts
+    is_outside = Path(name).anchor or os.path.isabs(name) or parts[:1] == ("..",)
+    return None if is_outside else normal

@@ -29,7 +29,6 @@ from conceptseg.masks import (
 
 __all__ = [
     "IGNORE_VALUE",
-    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "ImageSource",
     "LazyImage",
@@ -46,11 +45,6 @@ __all__ = [
     "resize_mask",
     "select_label",
 ]
-
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""What counts as a picture inside a folder; a file that is named outright may end in anything."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conceptseg.errors import InputError
 
-__all__ = ["LONGEST_STEM_BYTES", "check_stem", "distinct_stem", "name_key", "stem_of"]
+__all__ = ["LONGEST_STEM_BYTES", "check_stem", "distinct_stem", "is_plain_stem", "name_key", "stem_of"]
 
 LONGEST_STEM_BYTES = 200
 """File systems take names of 255 bytes, suffixes and the marks of unfinished files included."""
@@ -56,6 +56,17 @@ def check_stem(stem: str) -> str:
     if len(os.fsencode(stem)) > LONGEST_STEM_BYTES:
         raise InputError(f"stem={stem[:40]!r}… is longer than {LONGEST_STEM_BYTES} bytes: choose a shorter one.")
     return stem
+
+
+def is_plain_stem(stem: object) -> bool:
+    """Whether files of that stem lie in the folder itself, whoever says it; true of all that `distinct_stem` gives."""
+    if not isinstance(stem, str):
+        return False
+    try:
+        length = len(os.fsencode(stem))
+    except ValueError:  # letters that no file name can hold
+        return False
+    return 0 < length <= LONGEST_STEM_BYTES and stem not in (".", "..") and "\0" not in stem and Path(stem).name == stem
 
 
 def name_key(stem: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from reprlib import Repr
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -73,6 +74,14 @@ def _section_of(model: type[BaseModel], field: str) -> type[BaseModel] | None:
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
+def _shown(value: object) -> str:
+    """A value as it was given, cut where it is long: a file may hold anything."""
+    short = Repr()
+    short.maxstring = short.maxother = 120
+    short.maxlevel = 3
+    return short.repr(value)
+
+
 def _sentence(entry: Any, allowed: Sequence[str]) -> str:
     kind, value = entry["type"], entry["input"]
     if kind == "extra_forbidden":
@@ -81,8 +90,8 @@ def _sentence(entry: Any, allowed: Sequence[str]) -> str:
     if kind == "missing":
         return "missing"
     if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, got {value!r}"
+        return f"expected {_EXPECTED[kind]}, got {_shown(value)}"
     if kind == "value_error":
         return str(entry["ctx"]["error"])
     message = entry["msg"].removeprefix("Input should be ")
-    return f"expected {message}, got {value!r}" if message != entry["msg"] else f"{message}, got {value!r}"
+    return f"expected {message}, got {_shown(value)}" if message != entry["msg"] else f"{message}, got {_shown(value)}"

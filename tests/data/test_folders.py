@@ -53,17 +53,19 @@ def test_what_pairs_with_what(tmp_path: Path, images: list, masks: list, pairs: 
     found = pair(write(tmp_path / "i", *images), write(tmp_path / "m", *masks, mask=MASK))
     root = (tmp_path / "m").resolve()
     assert {sample.id: sample.mask.relative_to(root).as_posix() for sample in found.samples} == pairs
-    assert dict(found.left_out) == left_out
+    assert dict(found.unpaired) == left_out
 
 
 def test_one_folder_for_both_and_one_inside_the_other(tmp_path: Path):
     shared = write(write(tmp_path / "one", "a.jpg", "b.jpg"), "a_mask.png", mask=MASK)
     found = pair(shared, shared)
     assert [(s.id, s.mask.name) for s in found.samples] == [("a", "a_mask.png")]
-    assert found.left_out == [("b", "an image without a mask")]
+    assert found.unpaired == [("b", "an image without a mask")]
     photos = write(write(tmp_path / "photos", "a.jpg"), "masks/a.png", mask=MASK)
     found = pair(photos, photos / "masks")
-    assert [s.id for s in found.samples] == ["a"] and not found.left_out
+    assert [s.id for s in found.samples] == ["a"] and not found.unpaired
+    (photos / "masks" / "notes.txt").write_text("of the masks")
+    assert pair(photos, photos / "masks").no_pictures.counts == {"no pictures": 1}  # not once for either folder
 
 
 def test_folders_without_a_pair_are_refused(tmp_path: Path):
@@ -155,6 +157,22 @@ def test_what_is_guessed_of_masks_is_counted(tmp_path: Path, capsys: pytest.Capt
     write(masks, "b.png", mask=MASK)
     assert from_folders(images, masks, tmp_path / "set") == 0
     assert "note, 1 of 2 samples: The mask holds 0, 1 and its largest possible value" in capsys.readouterr().err
+
+
+def test_what_does_not_pair_and_what_is_no_picture_are_both_told(tmp_path: Path, capsys: pytest.CaptureFixture):
+    images, masks = write(tmp_path / "i", "a.jpg", "b.jpg", ".c.jpg"), write(tmp_path / "m", "a.png", mask=MASK)
+    (masks / "notes.txt").write_text("not of mine")
+    assert from_folders(images, masks, tmp_path / "set") == 1
+    told = capsys.readouterr()
+    assert "left out: b: an image without a mask" in told.err and "1 left out." in told.out
+    assert told.err.splitlines()[-2:] == ["left out, 1 hidden: .c.jpg", "left out, 1 no pictures: notes.txt"]
+
+
+def test_masks_of_an_earlier_run_are_masks(tmp_path: Path):
+    run = write(write(tmp_path / "run", "a.mask.png", mask=MASK), "a.overlay.jpg")
+    found = pair(write(tmp_path / "i", "a.jpg"), run)
+    assert [(s.id, s.mask.name) for s in found.samples] == [("a", "a.mask.png")] and not found.unpaired
+    assert found.no_pictures.counts == {"results of earlier runs": 1}
 
 
 def test_val_is_of_train(tmp_path: Path, capsys: pytest.CaptureFixture):

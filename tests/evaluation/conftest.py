@@ -14,5 +14,5 @@ def fake_method(monkeypatch: pytest.MonkeyPatch) -> type[FakeMethod]:
     monkeypatch.setitem(METHODS, "fake", FakeMethod)
     monkeypatch.setattr(FakeMethod, "asked", [])
     described = {"name": "fake", "layout": "none", "concept_tokens": 8, "sha256": {"home": "0123456789"}}
-    monkeypatch.setattr(runner, "describe_checkpoint", lambda model, sam: dict(described))
+    monkeypatch.setattr(runner, "describe_checkpoint", lambda model, sam, **_: dict(described))
     return FakeMethod

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from conceptseg.data.samples import ConceptSample
-from conceptseg.errors import InputError
+from conceptseg.errors import ConfigError, InputError
 from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.settings import EvaluationConfig
 from conceptseg.inference import Query, Route
@@ -37,8 +37,8 @@ PLAN = {
         "bases": {"meta-grpo": "../nano/short_stage_two.yaml", "warmup": "../nano/short_warmup.yaml"},
         "seeds": [1, 2],
         "recipes": {
-            "tuned": "../ablations/architecture_meta_grpo.yaml",
-            "boxed": "../ablations/without_meta_reward.yaml",
+            "tuned": "architecture_meta_grpo",
+            "boxed": "without_meta_reward",
         },
     },
     "claims": [
@@ -158,7 +158,7 @@ def test_trainings_are_the_base_with_what_a_recipe_changes(claims: ModuleType) -
 
 
 def test_a_recipe_of_stage_one_goes_on_from_its_own_base(claims: ModuleType) -> None:
-    recipes = {"one_token": "../ablations/concept_tokens_1.yaml"}
+    recipes = {"one_token": "concept_tokens_1"}
     plan = PLAN | {"trained": PLAN["trained"] | {"recipes": recipes}}
     words = claims.plan_trainings(plan, "runs/warm", Path("runs"), ["one_token_2"])["one_token_2"]
     assert words[:2] == ["train", "warmup"] and words[3].endswith("short_warmup.yaml")
@@ -187,10 +187,12 @@ def test_trainings_are_held_against_what_their_command_would_make_now(claims: Mo
         claims.check_trainings(other)
 
 
-def test_a_recipe_of_another_base_is_no_ablation(claims: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "odd.yaml").write_text("extends: other.yaml\n", encoding="utf-8")
-    plan = PLAN | {"trained": PLAN["trained"] | {"recipes": {"odd": str(tmp_path / "odd.yaml")}}}
-    with pytest.raises(InputError, match=r"odd\.yaml: expected extends: .*meta_grpo\.yaml or .*, got other\.yaml"):
+def test_a_recipe_of_another_base_is_no_ablation(claims: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = PLAN | {"trained": PLAN["trained"] | {"recipes": {"odd": "odd"}}}
+    with pytest.raises(ConfigError, match=r"There is no ablation 'odd'\. Known: architecture_sft"):
+        claims.plan_trainings(plan, "w", Path("runs"))
+    monkeypatch.setattr("claims_plan.ablation_changes", lambda name: {"extends": "other"})
+    with pytest.raises(InputError, match=r"odd: expected extends: meta_grpo or .*, got other"):
         claims.plan_trainings(plan, "w", Path("runs"))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from conceptseg.data import ConceptSample, write_samples
 from conceptseg.errors import InputError, ResourceError
@@ -18,6 +19,7 @@ from conceptseg.evaluation.records import RowWriter, mask_path, read_rows
 from conceptseg.evaluation.runner import evaluate
 from conceptseg.evaluation.runs import load_run
 from conceptseg.evaluation.settings import EvaluationConfig, Shard
+from conceptseg.metrics import failed_row
 from tests.evaluation.fakes import BROKEN, FakeSegmenter, write_set
 
 FORK = multiprocessing.get_context("fork")
@@ -158,18 +160,164 @@ def test_a_failing_question_scores_worst_and_stays(fake_method, tmp_path):
     assert accumulator.giou() == pytest.approx(sum(row["iou"] for row in rows) / 5, abs=1e-6)
 
 
-def test_what_failed_is_asked_again_only_on_request(fake_method, tmp_path):
-    folder = write_set(tmp_path / "set", 3)
-    path = folder / "images" / "set_001.png"
-    picture = path.read_bytes()
-    path.write_bytes(b"no picture")
+def test_what_failed_is_asked_again_only_on_request(fake_method, tmp_path, monkeypatch):
+    folder = write_set(tmp_path / "set", 3, concept=lambda number: BROKEN if number == 1 else "moth")
     measure(config_of(folder), tmp_path / "run")
-    path.write_bytes(picture)
+    monkeypatch.setattr("tests.evaluation.fakes.BROKEN", "mended")
     fake_method.asked.clear()
     assert measure(config_of(folder), tmp_path / "run")[1]["error"] is not None and fake_method.asked == []
     rows = measure(config_of(folder), tmp_path / "run", retry_failed=True)
     assert fake_method.asked == ["set/001"] and len(rows) == 3 and rows[1]["error"] is None
     assert rows[1]["iou"] > 0
+
+
+def test_a_picture_that_could_not_be_read_and_was_mended_is_asked_again(fake_method, tmp_path):
+    folder = write_set(tmp_path / "set", 3)
+    path = folder / "images" / "set_001.png"
+    picture = path.read_bytes()
+    path.write_bytes(b"no picture")
+    assert measure(config_of(folder), tmp_path / "run")[1]["error"] is not None
+    path.write_bytes(picture)
+    fake_method.asked.clear()
+    rows = measure(config_of(folder), tmp_path / "run")
+    assert fake_method.asked == ["set/001"] and len(rows) == 3 and rows[1]["iou"] > 0
+
+
+def change_picture(folder: Path) -> None:
+    Image.new("RGB", (12, 12), (9, 9, 9)).save(folder / "images" / "set_001.png")
+
+
+def change_mask(folder: Path) -> None:
+    path = folder / "masks" / "set_000.png"  # one file for all: they are alike
+    ImageOps.invert(Image.open(path)).save(path)
+
+
+def change_words(folder: Path) -> None:
+    index = folder / "samples.jsonl"
+    index.write_text(index.read_text().replace('"concept": "1"', '"concept": "another"'))
+
+
+def change_reference(folder: Path) -> None:
+    Image.new("RGB", (9, 9), (200, 0, 0)).save(folder / "images" / "set_001-ref0.png")
+
+
+def change_box(folder: Path) -> None:
+    index = folder / "samples.jsonl"
+    lines = index.read_text().splitlines()
+    lines[1] = lines[1].replace("[1.0, 2.0, 5.0, 6.0]", "[1.0, 2.0, 5.0, 7.0]")
+    index.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [(change_picture, 1), (change_words, 1), (change_reference, 1), (change_box, 1), (change_mask, None)],
+)
+def test_what_changed_is_scored_again_and_told(fake_method, tmp_path, change, count):
+    folder = write_set(tmp_path / "set", 3)
+    measure(config_of(folder), tmp_path / "run")
+    before = folder / "samples.jsonl", (folder / "samples.jsonl").read_bytes()
+    change(folder)
+    told: list[str] = []
+    fake_method.asked.clear()
+    rows = measure(config_of(folder), tmp_path / "run", tell=told.append)
+    asked = list(fake_method.asked)
+    assert asked == ["set/001"] if count else len(asked) >= 1
+    assert told == [
+        f"{len(asked)} questions are asked again: their pictures, masks, words or references have changed since they "
+        "were scored."
+    ]
+    fresh = measure(config_of(folder), tmp_path / "fresh")
+    assert [row["concept"] for row in rows] == [row["concept"] for row in fresh]
+    assert [row["state"]["digest"] for row in rows] == [row["state"]["digest"] for row in fresh]
+    fake_method.asked.clear()
+    assert len(measure(config_of(folder), tmp_path / "run")) == 3 and fake_method.asked == []
+    assert before[0].is_file()
+
+
+def test_a_failure_on_changed_data_takes_the_place_of_a_success(fake_method, tmp_path):
+    folder = write_set(tmp_path / "set", 2)
+    measure(config_of(folder), tmp_path / "run")
+    (folder / "images" / "set_001.png").write_bytes(b"no picture")
+    rows = measure(config_of(folder), tmp_path / "run")
+    assert rows[1]["error"] is not None and rows[1]["revision"] == 1
+    assert read_rows(tmp_path / "run") == rows
+
+
+def test_a_copy_of_the_data_is_no_change(fake_method, tmp_path):
+    folder = write_set(tmp_path / "set", 3)
+    measure(config_of(folder), tmp_path / "run")
+    for path in folder.rglob("*.png"):
+        os.utime(path, ns=(1, 1))
+    fake_method.asked.clear()
+    measure(config_of(folder), tmp_path / "run")
+    assert fake_method.asked == []
+
+
+def test_rows_from_before_states_were_kept_stay_and_are_told(fake_method, tmp_path):
+    folder = write_set(tmp_path / "set", 2)
+    measure(config_of(folder), tmp_path / "run")
+    path = tmp_path / "run/rows-000.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "state"}) + "\n" for row in rows))
+    told: list[str] = []
+    fake_method.asked.clear()
+    measure(config_of(folder), tmp_path / "run", tell=told.append)
+    assert fake_method.asked == [] and told[0].startswith("2 rows are kept that do not say what they were scored on")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"iou": "much"},
+        {"index": "0"},
+        {"index": -1},
+        {"error": 3},
+        {"task": "magic"},
+        {"union": float("nan")},
+        {"intersection": 10**400},
+        {"timings": [1]},
+        {"state": "x"},
+        {"revision": "1"},
+        {"rule": ["a"]},
+        {"id": None},
+    ],
+)
+def test_a_row_of_wrong_types_is_asked_again_and_told(fake_method, tmp_path, edit):
+    folder = write_set(tmp_path / "set", 2)
+    whole = measure(config_of(folder), tmp_path / "run")
+    path = tmp_path / "run/rows-000.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text(json.dumps(json.loads(lines[0]) | edit) + "\n" + lines[1] + "\n[1]\n\xff\n")
+    told: list[str] = []
+    rows = measure(config_of(folder), tmp_path / "run", tell=told.append)
+    assert [(row["index"], row["id"], row["error"]) for row in rows] == [(0, "set/000", None), (1, "set/001", None)]
+    assert rows[1] == whole[1]
+    assert told == ["3 damaged lines are left aside; their questions are asked again."]
+    assert load_run(tmp_path / "run").missing == 0
+
+
+@pytest.mark.parametrize(
+    "content", ["null", "[]", '{"config": {}}', "\xff", "{", '{"config": 1, "questions": 2}', "[" * 9999]
+)
+def test_a_damaged_record_of_a_run_is_refused(fake_method, tmp_path, content):
+    folder = write_set(tmp_path / "set", 2)
+    measure(config_of(folder), tmp_path / "run")
+    (tmp_path / "run/run.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=r"run\.json is (damaged|not the record)"):
+        measure(config_of(folder), tmp_path / "run")
+
+
+def test_rows_that_are_a_folder_are_refused(fake_method, tmp_path):
+    (tmp_path / "run/rows-000.jsonl").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"Cannot read .*rows-000\.jsonl: Is a directory"):
+        measure(config_of(write_set(tmp_path / "set", 2)), tmp_path / "run")
+
+
+def test_a_folder_with_results_of_segment_is_no_run(fake_method, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/request.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run holds results of `conceptseg segment` \(request\.json\)"):
+        measure(config_of(write_set(tmp_path / "set", 2)), tmp_path / "run")
 
 
 def test_a_presence_that_is_no_number_costs_the_question_its_score(fake_method, tmp_path, monkeypatch):
@@ -195,7 +343,7 @@ def test_rows_of_two_runs_do_not_mix(fake_method, data, tmp_path, monkeypatch):
     measure(config_of(*data), tmp_path / "run")
     with pytest.raises(InputError, match="holds another run; it differs in: protocol, seed"):
         measure(config_of(*data, protocol="paper", seed=1), tmp_path / "run")
-    monkeypatch.setattr("conceptseg.evaluation.runner.describe_checkpoint", lambda model, sam: {"sha256": "other"})
+    monkeypatch.setattr("conceptseg.evaluation.runner.describe_checkpoint", lambda model, sam, **_: {"sha256": "other"})
     with pytest.raises(InputError, match="it differs in: concept_tokens, layout, name, sha256"):
         measure(config_of(*data), tmp_path / "run")
 
@@ -226,22 +374,26 @@ def test_data_that_changed_between_two_calls_are_refused(fake_method, tmp_path):
         measure(config_of(folder), tmp_path / "run")
 
 
+def row_of(data: str, name: str) -> dict[str, Any]:
+    return {"data": data, "id": name, "index": 0, "task": "shadow", "concept": "x", "error": "y", **failed_row()}
+
+
 def test_two_writers_of_one_file_are_refused(tmp_path):
     with RowWriter(tmp_path), pytest.raises(InputError, match="Another process is writing to"):
         RowWriter(tmp_path)
     with RowWriter(tmp_path, rank=1), RowWriter(tmp_path) as writer:
-        writer.write([{"data": "a", "id": "b", "index": 0, "error": None}])
+        writer.write([row_of("a", "b")])
     assert len(read_rows(tmp_path)) == 1
 
 
 def test_a_number_that_is_none_is_not_written(tmp_path):
     with RowWriter(tmp_path) as writer, pytest.raises(ValueError, match="not JSON compliant"):
-        writer.write([{"data": "a", "id": "b", "index": 0, "error": None, "iou": float("nan")}])
+        writer.write([row_of("a", "b") | {"iou": float("nan")}])
     assert read_rows(tmp_path) == []
 
 
 def test_an_id_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
-    odd = {"data": "süß\u2028", "id": "moth\udcff\n", "index": 0, "error": None}
+    odd = row_of("süß\u2028", "moth\udcff\n")
     with RowWriter(tmp_path) as writer:
         writer.write([odd])
     assert read_rows(tmp_path) == [odd]

@@ -103,6 +103,16 @@ def test_a_world_shows_as_many_references_as_asked():
     assert counts == {0: [0, 0], 1: [1, 4]}
 
 
+def test_a_coco_file_is_addressed_with_its_folder_and_category(tmp_path):
+    layouts.coco(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "my photos")
+    (source,) = open_sources([f"coco={tmp_path}/annotations.json?images={tmp_path}/my photos&category=hot+dog"])
+    assert (source.name, source.ids) == ("coco/all", ("coco/hot_dog/b/é.jpg", "coco/hot_dog/c.png"))
+    assert all(len(sample.references) == 1 for sample in source.samples)
+    with pytest.raises(InputError, match="'coco' does not take these options: categories"):
+        open_sources([f"coco={tmp_path}/annotations.json?categories=cat"])
+
+
 def test_a_benchmark_has_name_split_root_and_options(tmp_path):
     layouts.duts(tmp_path / "duts")
     layouts.coco20i(tmp_path / "coco")

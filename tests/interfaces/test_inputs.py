@@ -32,16 +32,37 @@ def tree(tmp_path, monkeypatch) -> Path:
     ],
 )
 def test_arguments_stand_for_pictures(tree, arguments, expected):
-    assert find_images(arguments, exclude=Path("out")) == [tree.resolve() / name for name in expected]
+    assert find_images(arguments, exclude=Path("out")).paths == [tree.resolve() / name for name in expected]
 
 
 @pytest.mark.parametrize(
     ("argument", "complaint"),
-    [(".hidden/../out", "lies inside the results folder 'out': choose another --out"), ("*.gif", "holds no pictures")],
+    [
+        ("", "The argument '' is blank"),
+        (" \t", "is blank: name a picture, a folder or a pattern"),
+        ("absent", "There is no file or folder 'absent'"),
+        ("*.txt", r"'\*\.txt' holds no pictures \(left out, 1 no pictures: notes.txt\)"),
+        (".hidden/../out", "lies inside the results folder 'out': choose another --out"),
+        ("*.gif", r"Nothing matches '\*\.gif'"),
+    ],
 )
 def test_an_argument_without_pictures_is_an_error(tree, argument, complaint):
     with pytest.raises(InputError, match=complaint):
         find_images([argument], exclude=Path("out"))
+
+
+def test_a_pattern_means_what_the_shell_makes_of_it(tree):
+    """Folders that it matches are searched; what it does not match is not spoken of."""
+    found = find_images(["*"], exclude=Path("out"))
+    names = [path.relative_to(tree.resolve()).as_posix() for path in found.paths]
+    assert names == ["a.PNG", "a@b.jpg", "b.jpg", "deep/c.webp", "m@2.png"]
+    assert found.left_out.counts == {"no pictures": 1}
+
+
+def test_a_dangling_link_that_is_named_is_an_error(tree):
+    Path("lost.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match=r"'lost.jpg' is a link that leads nowhere"):
+        find_images(["lost.jpg"], exclude=Path("out"))
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,8 @@ def test_ctrl_c_keeps_what_is_done(folder, tmp_path, fake, monkeypatch, capsys):
     ("arguments", "complaint"),
     [
         (["nowhere"], "There is no file or folder 'nowhere'"),
-        (["*.nothing"], "holds no pictures"),
+        (["*.nothing"], "Nothing matches '*.nothing'"),
+        ([""], "The argument '' is blank"),
         ([".", "--ref", "absent.png"], "there is no such image"),
         ([".", "--concept", "  "], "--concept is empty"),
         ([".", "--batch-size", "0"], "--batch-size must be at least 1"),

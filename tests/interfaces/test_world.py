@@ -49,5 +49,5 @@ def test_wrong_requests_are_one_line(tmp_path, capsys, more, complaint):
 def test_a_sheet_must_be_a_picture_by_its_name(tmp_path, capsys, name):
     assert main(["world", "show", "--task", "saliency", *SMALL, "--out", str(tmp_path / "new" / name)]) == 2
     printed = capsys.readouterr().err
-    assert f"{name}: a sheet is a picture (.avif" in printed and ".png" in printed and len(printed.splitlines()) == 1
+    assert f"{name}: a sheet is a picture (.apng" in printed and ".png" in printed and len(printed.splitlines()) == 1
     assert not (tmp_path / "new").exists()

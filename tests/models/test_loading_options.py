@@ -63,7 +63,7 @@ def test_quantisation_names_its_extra_before_anything_is_read(options, monkeypat
 def test_only_the_language_model_is_quantised(bits: int, flags: tuple[bool, bool]):
     config = loading._quantisation(bits)
     assert (config.load_in_8bit, config.load_in_4bit) == flags
-    assert config.llm_int8_skip_modules == ["visual", "lm_head"]
+    assert config.llm_int8_skip_modules == ["model.visual", "lm_head"]
 
 
 def test_a_device_map_changes_nothing_but_the_place(released_folder: Path):

@@ -165,6 +165,20 @@ def test_a_model_without_sam_3_is_saved_with_its_reference(released_folder: Path
     assert model.has_segmenter
 
 
+def test_a_checkpoint_of_ours_may_take_its_mllm_from_a_released_one(
+    released_folder: Path, sam_folder: Path, tmp_path: Path
+):
+    """A warm-up from the released checkpoint names its MLLM, and has learned another translation."""
+    ours = import_checkpoint(released_folder, tmp_path / "ours", sam=str(sam_folder))
+    shutil.rmtree(ours / "mllm")
+    config = json.loads((ours / "config.json").read_text()) | {"mllm": str(released_folder)}
+    (ours / "config.json").write_text(json.dumps(config))
+    learned = {name: tensor + 1 for name, tensor in load_file(ours / "ctm.safetensors").items()}
+    save_file(learned, ours / "ctm.safetensors")
+    state = load_model(ours).translation.state_dict()
+    assert state.keys() == learned.keys() and all(torch.equal(state[name], learned[name]) for name in learned)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -91,7 +91,7 @@ def test_an_empty_concept_is_refused(concept: str):
         render_prompt(concept, None)
 
 
-@pytest.mark.parametrize("template", ["papper", "", "..", "paper/../direct"])
+@pytest.mark.parametrize("template", ["papper", "", " ", "paper/../direct"])
 def test_an_unknown_template_is_refused_with_the_known_ones(template: str):
     with pytest.raises(InputError, match="Known templates: compact, direct, paper, released"):
         render_prompt("cat", None, template=template)

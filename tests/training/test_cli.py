@@ -8,6 +8,7 @@ from PIL import Image
 
 from conceptseg.data import read_samples
 from conceptseg.interfaces.cli import main
+from conceptseg.training.recipes import recipe_names
 
 TINY = ["model.device=cpu", "log.to=[]", "log.watched=0", "max_steps=1", "batch_size=2", "per_device_batch_size=2"]
 
@@ -27,6 +28,41 @@ def test_a_dry_run_says_what_would_be_done(tiny_checkpoint, squares, tmp_path, c
     assert "concept translation" in said and "reference policy" in said
     assert "2 updates of 64, in 8 part(s) on 1 device(s), over 6 samples; 2 held out." in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["out=a", "--dry-run", "epochs=3"],
+        ["--dry-run", "out=a", "--config", "warmup", "epochs=3"],
+        ["--config", "warmup", "out=a", "epochs=3", "--dry-run"],
+        ["out=a", "--config=warmup", "data.limit=8", "--dry-run", "epochs=3"],
+    ],
+)
+def test_overrides_may_stand_anywhere_in_the_line(order, tiny_checkpoint, capsys):
+    assert main(["train", "warmup", *order, f"model.checkpoint={tiny_checkpoint}", "data.world.count=128"]) == 0
+    said = capsys.readouterr().out
+    assert "out: a\n" in said and "epochs: 3.0\n" in said
+
+
+def test_what_looks_like_an_option_is_still_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "warmup", "out=a", "--dryrun", "epochs=3"])
+    assert "unrecognized arguments: --dryrun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["train", "--list"], ["train", "warmup", "--list"]])
+def test_the_recipes_are_listed(words, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    assert capsys.readouterr().out.splitlines() == list(recipe_names())
+
+
+def test_the_help_names_the_recipes(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    assert "own_data   warmup: Fine-tuning" in said and "concept_tokens_4" in said
 
 
 def test_training_from_the_command_line(tiny_checkpoint, squares, tmp_path):

@@ -144,3 +144,53 @@ def test_reading_a_config_loads_no_torch():
         "load_config('warmup', None, ['out=x', 'data.world.count=1']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False).returncode == 0
+
+
+def test_a_value_that_means_nothing_is_told_by_its_key():
+    words = [
+        "out=",
+        "data.folders=",
+        "epochs=.inf",
+        "seed=-1",
+        "learning_rate=.nan",
+        "data.held_out=1.5",
+        "a=2026-13-45",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        load_config("warmup", None, words)
+    for complaint in (
+        "out: missing",
+        "epochs: expected",
+        "seed: expected greater than or equal to 0, got -1",
+        "learning_rate: expected",
+        "data.held_out: expected a whole number, got 1.5; or expected less than 1, got 1.5",
+        "a: the value '2026-13-45' is not YAML",
+    ):
+        assert complaint in str(caught.value)
+
+
+def test_a_blank_name_is_not_the_working_directory():
+    with pytest.raises(ConfigError, match=r"out: expected the name of a file or folder, got ' '"):
+        load_config("warmup", None, ["out=' '", "data.world.count=1"])
+
+
+def test_a_long_value_is_cut_in_its_message(tmp_path):
+    file = tmp_path / "bomb.yaml"
+    rows = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    rows += [
+        f"{name}: &{name} [{', '.join([f'*{under}'] * 9)}]" for under, name in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
+    file.write_text("\n".join([*rows, "epochs: *i", ""]), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"epochs: expected a number, got \[\[") as caught:
+        load_config("warmup", file)
+    assert len(str(caught.value)) < 20_000
+
+
+def test_one_folder_needs_no_brackets():
+    config = load_config("warmup", None, ["out=x", "data.folders=a b"])
+    assert [str(folder) for folder in config.data.folders] == ["a b"]
+
+
+def test_held_out_is_a_number_or_a_share():
+    for word, value in (("0.2", 0.2), ("64", 64), ("0", 0)):
+        assert load_config("warmup", None, [*MINIMAL, f"data.held_out={word}"]).data.held_out == value

@@ -61,7 +61,7 @@ def test_without_meta_reasoning_neither_rule_nor_check_is_expected(model):
 
 def test_chosen_references_go_before_the_samples_own(model):
     broken = Reference("/nowhere.png")
-    builder = EpisodeBuilder(model, lambda _sample: (Reference(IMAGE, MASK),))
+    builder = EpisodeBuilder(model, lambda _sample, _draw: (Reference(IMAGE, MASK),))
     assert len(builder(sample(broken)).prompt.images) == 2
 
 

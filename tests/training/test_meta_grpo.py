@@ -7,8 +7,9 @@ import pytest
 import torch
 from trl import GRPOConfig
 
-from conceptseg.errors import TrainingError
+from conceptseg.errors import CheckpointError, TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.training.adapters import merge_adapter
 from conceptseg.training.arguments import grpo_arguments
 from conceptseg.training.checkpoints import CheckpointWriter
 from conceptseg.training.config_reading import load_config
@@ -254,15 +255,24 @@ def test_a_frozen_translation_stays(make):
     assert not any("concept_translation" in name or "visual" in name for name in changed)
 
 
-def test_adapters_learn_beside_the_translation_and_merge(make):
+def test_adapters_learn_beside_the_translation_and_merge(make, tiny_checkpoint):
     trainer = make("max_steps=1", "policy.mllm=lora", "policy.lora.rank=2")
     changed = trained_names(trainer)
     assert changed
     assert all("lora_" in name or "modules_to_save" in name for name in changed)
-    merged = trainer.merged_model()
+    trainer.save_model(str(trainer.config.out / "checkpoint-1"))
+    kept = dict(trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().named_parameters())
+    merged = merge_adapter(ConceptSegModel.from_pretrained(tiny_checkpoint), trainer.config.out / "checkpoint-1")
     assert not any("lora" in name for name in merged.reasoner.mllm.state_dict())
-    prompt = EpisodeBuilder(merged)(square_sample(0)).prompt
-    assert len(merged.reason([prompt]).texts) == 1
+    for name, tensor in merged.reasoner.mllm.named_parameters():
+        assert torch.allclose(tensor, kept[name], atol=1e-6), name
+    for name, tensor in merged.translation.named_parameters():
+        assert torch.allclose(tensor, kept[f"concept_translation.{name}"], atol=1e-6), name
+
+
+def test_an_adapter_that_is_not_there_cannot_be_merged(tiny_checkpoint, tmp_path):
+    with pytest.raises(CheckpointError, match="adapter cannot be merged"):
+        merge_adapter(ConceptSegModel.from_pretrained(tiny_checkpoint), tmp_path)
 
 
 def test_masks_from_boxes_need_no_translation(make):

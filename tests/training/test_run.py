@@ -239,10 +239,10 @@ def test_a_fresh_translation_may_have_another_number_of_tokens(configure):
 
 
 def test_hidden_states_are_shared_between_runs(configure, tmp_path, monkeypatch):
-    shared = f"responses.cache={tmp_path / 'states'}"
-    train(configure("warmup", shared, "max_steps=1", out="first"))
+    shared = f"responses.cache={tmp_path / 'states'}", "data.references.draws=1"
+    train(configure("warmup", *shared, "max_steps=2", out="first"))  # all samples come up
     monkeypatch.setattr("conceptseg.training.responses.read_episodes", None)  # would fail if asked
-    assert train(configure("warmup", shared, "max_steps=2", out="second")).steps == 2
+    assert train(configure("warmup", *shared, "max_steps=3", out="second")).steps == 3
 
 
 def test_checkpoints_that_were_cut_off_are_not_resumed(tmp_path, configure):

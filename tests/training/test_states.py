@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from conceptseg.data.references import ReferenceDrawer
 from conceptseg.errors import InputError
 from conceptseg.protocol import parse_response
 from conceptseg.training.config import ResponseSection
+from conceptseg.training.drawing import Turn
 from conceptseg.training.episodes import EpisodeBuilder
 from conceptseg.training.responses import fill_store, read_episodes, template_response, with_true_boxes
 from conceptseg.training.rewards import Truth
@@ -181,12 +183,15 @@ def test_generated_states_cost_no_second_pass(model, episodes, monkeypatch):
         read_episodes(model, episodes, ResponseSection(source="true_boxes", max_new_tokens=4))
 
 
+TURNS = [Turn(place) for place in range(5)]
+
+
 def test_a_second_filling_finds_everything(model, tmp_path, monkeypatch):
     samples = [square_sample(k) for k in range(5)]
     section = ResponseSection(source="template", batch_size=2)
-    fill = lambda: fill_store(model, EpisodeBuilder(model), samples, section, StateStore(tmp_path), "f")  # noqa: E731
+    fill = lambda: fill_store(model, EpisodeBuilder(model), samples, TURNS, section, StateStore(tmp_path), "f")  # noqa: E731
     first = fill()
-    assert sorted(first) == [0, 1, 2, 3, 4]
+    assert sorted(first) == TURNS
     monkeypatch.setattr("conceptseg.training.responses.read_episodes", None)
     assert fill() == first
 
@@ -195,8 +200,26 @@ def test_shares_of_processes_cover_all_samples(model, tmp_path):
     samples = [square_sample(k) for k in range(5)]
     section = ResponseSection(source="template", batch_size=2)
     shares = [
-        fill_store(model, EpisodeBuilder(model), samples, section, StateStore(tmp_path), "f", share=(rank, 2))
+        fill_store(model, EpisodeBuilder(model), samples, TURNS, section, StateStore(tmp_path), "f", share=(rank, 2))
         for rank in (0, 1)
     ]
-    assert [sorted(share) for share in shares] == [[0, 1, 4], [2, 3]]
+    assert [sorted(turn.place for turn in share) for share in shares] == [[0, 1, 4], [2, 3]]
     assert len(StateStore(tmp_path)) == 5
+
+
+def test_each_draw_of_references_has_states_of_its_own(model, tmp_path):
+    """The last sample has no other references to be shown with, so that its states are the same in every draw."""
+    samples = [square_sample(k, references=0) for k in range(5)] + [square_sample(9, references=2)]
+    drawer = ReferenceDrawer(samples[:5], seed=0, count=2)
+    build = EpisodeBuilder(model, drawer.references_of)
+    store, section = StateStore(tmp_path), ResponseSection(source="template", batch_size=4)
+    turns = [Turn(place, draw) for draw in range(2) for place in (0, 1, 5)]
+    found = fill_store(model, build, samples, [*turns, *turns], section, store, "f")
+    assert sorted(found) == sorted(turns)
+    assert len(set(found.values())) == len(store) == 5
+    assert found[Turn(5, 0)] == found[Turn(5, 1)]
+    for turn in turns:
+        read = model.reasoner.hidden_states_of(
+            [build(samples[turn.place], turn.draw).prompt], [store[found[turn]].response]
+        )
+        assert torch.allclose(store[found[turn]].states, read.hidden_states[0][read.mask[0]], atol=1e-4)

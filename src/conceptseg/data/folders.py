@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conceptseg.data.benchmarks._common import take_by_hash
+from conceptseg.data.pictures import LeftOut, describe_nothing, find_pictures
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import InputError, SampleError
-from conceptseg.images import IMAGE_SUFFIXES, ImageSource, select_label
+from conceptseg.images import ImageSource, select_label
 from conceptseg.masks import Label
 
 __all__ = ["PairedFolders", "hold_out", "pair_folders"]
@@ -25,8 +26,10 @@ class PairedFolders:
 
     samples: Sequence[ConceptSample]
     """In the order of their names."""
-    left_out: Sequence[tuple[str, str]]
+    unpaired: Sequence[tuple[str, str]]
     """(name, why) of every picture and mask that is in no sample."""
+    no_pictures: LeftOut
+    """What else the folders hold: files that are no pictures, hidden ones, results of earlier runs."""
 
 
 def pair_folders(
@@ -60,27 +63,29 @@ def pair_folders(
         group_by_folder: make the sub-folder the sample's group: references come from the same group alone.
 
     Returns:
-        The samples, and what was left out: images without a mask, masks without an image, names that occur twice.
+        The samples, and what is in none: images without a mask, masks without an image, names that occur twice, and
+        files that are no pictures.
 
     Raises:
         SampleError: a folder is missing or empty, or nothing pairs off.
         InputError: `label` or `ignore` is nothing that selects.
     """
-    pictures, truths = _names_of(images, masks)
-    left_out = list(_ambiguous(pictures, "images"))
+    no_pictures = LeftOut()
+    pictures, truths = _names_of(images, masks, no_pictures)
+    unpaired = list(_ambiguous(pictures, "images"))
     pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
-    left_out += [
+    unpaired += [
         (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
     ]
-    left_out += [
+    unpaired += [
         (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
     ]
-    left_out += [
+    unpaired += [
         (name, "a mask without an image") for name in truths if name not in pairs.values() and name not in pictures
     ]
     pairs = {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}
     if not pairs:
-        told = "; ".join(f"{name}: {why}" for name, why in sorted(left_out)[:10])
+        told = "; ".join(f"{name}: {why}" for name, why in sorted(unpaired)[:10])
         raise SampleError(f"No image of {images} has a mask of its name in {masks}: {told}.")
     selects = label is not None or ignore is not None
     samples = []
@@ -98,7 +103,7 @@ def pair_folders(
                 split=split,
             )
         )
-    return PairedFolders(samples, sorted(left_out))
+    return PairedFolders(samples, sorted(unpaired), no_pictures)
 
 
 def hold_out(samples: Sequence[ConceptSample], share: float, seed: int) -> list[ConceptSample]:
@@ -121,31 +126,31 @@ def hold_out(samples: Sequence[ConceptSample], share: float, seed: int) -> list[
     return [replace(sample, split="val") if sample.id in chosen else sample for sample in samples]
 
 
-def _names_of(images: Path, masks: Path) -> tuple[_Names, _Names]:
+def _names_of(images: Path, masks: Path, no_pictures: LeftOut) -> tuple[_Names, _Names]:
     """Names → files of both folders; in a shared folder, masks are what ends like one beside an image of its name."""
     for folder in (images, masks):
         if not folder.is_dir():
             raise SampleError(f"There is no folder {folder}.")
-    inner, outer = images.resolve(), masks.resolve()
-    if inner == outer:
-        everything = _by_name(images, None)
+    if images.resolve() == masks.resolve():
+        everything = _by_name(images, None, no_pictures, masks=True)
         truths = {name: everything[name] for name in everything if _bare(name) in everything and _bare(name) != name}
         return {name: paths for name, paths in everything.items() if name not in truths}, truths
-    return _by_name(images, masks), _by_name(masks, images)
+    return (
+        _by_name(images, masks, no_pictures, masks=False),
+        _by_name(masks, images, no_pictures, masks=True),
+    )
 
 
-def _by_name(folder: Path, other: Path | None) -> _Names:
+def _by_name(folder: Path, other: Path | None, no_pictures: LeftOut, *, masks: bool) -> _Names:
     """Pictures by their name, without what lies in the other folder where that is inside this one."""
     found: _Names = defaultdict(list)
-    inner = None if other is None or folder.resolve().is_relative_to(other.resolve()) else other.resolve()
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        is_other = inner is not None and path.resolve().is_relative_to(inner)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden and not is_other:
-            found[inside.with_suffix("").as_posix()].append(path.resolve())
-    if not found:
-        raise SampleError(f"{folder} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    is_outer = other is not None and not folder.resolve().is_relative_to(other.resolve())
+    pictures = find_pictures(folder, apart=other if is_outer else None, masks=masks)
+    if not pictures.found:
+        raise SampleError(describe_nothing(str(folder), pictures.left_out))
+    no_pictures.update(pictures.left_out)
+    for picture in pictures.found:
+        found[Path(picture.inside).with_suffix("").as_posix()].append(picture.path)
     return dict(found)
 
 

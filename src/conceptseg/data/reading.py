@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import SampleError
+from conceptseg.files import path_below
 from conceptseg.geometry import BoxXYXY
 
 __all__ = ["SAMPLES_FILE", "read_samples"]
@@ -39,7 +42,7 @@ def read_samples(source: str | Path, split: str | None = None) -> list[ConceptSa
 
     Raises:
         SampleError: no index, or wrong rows: up to twenty are listed, each with file and line. A path that leaves the
-            folder, be it by a symbolic link, is wrong.
+            folder as it is written is wrong; links in the folder may lead elsewhere.
     """
     index = Path(source) / SAMPLES_FILE if Path(source).is_dir() else Path(source)
     samples: list[ConceptSample] = []
@@ -144,16 +147,19 @@ def _read_box(value: object) -> BoxXYXY | None:
 
 
 def _resolve(name: object, root: Path) -> Path:
-    """A row's path as an absolute one inside `root`."""
+    """A row's path as an absolute one below `root`; a link there may lead anywhere, as on clusters it does."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise SampleError(f"a path must be text, got {name!r}")
+    below = path_below(name)
+    if below is None:
+        raise SampleError(f"the path {name!r} leaves the folder; paths must be relative to it and stay inside")
+    path = root / below
     try:
-        path = (root / name).resolve()
-        is_file = path.is_file()
+        if S_ISREG(os.stat(path).st_mode):
+            return path
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise SampleError(f"{name!r} is a link that leads nowhere") from error
     except (OSError, ValueError) as error:  # too long, or no text that a file system could hold
         raise SampleError(f"the path {name[:80]!r} cannot be one: {error}") from error
-    if Path(name).is_absolute() or not path.is_relative_to(root):
-        raise SampleError(f"the path {name!r} leaves the folder; paths must be relative to it and stay inside")
-    if not is_file:
-        raise SampleError(f"there is no file {name!r}")
-    return path
+    raise SampleError(f"there is no file {name!r}")

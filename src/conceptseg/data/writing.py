@@ -111,7 +111,7 @@ def _earlier_rows(root: Path) -> dict[str, dict[str, Any]]:
 def _write_index(root: Path, lines: Iterable[str]) -> Path:
     index = root / SAMPLES_FILE
     with replacing(index) as fresh:
-        fresh.write_text("".join(lines), encoding="utf-8")
+        fresh.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # odd file names
     return index
 
 

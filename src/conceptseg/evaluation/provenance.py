@@ -13,6 +13,7 @@ from typing import Any
 import conceptseg
 from conceptseg.errors import InputError
 from conceptseg.models.checkpoints import open_checkpoint
+from conceptseg.models.lens import lens_folder
 
 __all__ = ["describe_checkpoint", "describe_software", "require_one_checkpoint"]
 
@@ -34,7 +35,7 @@ def describe_software() -> dict[str, Any]:
     }
 
 
-def describe_checkpoint(model: str, sam: str | None = None) -> dict[str, Any]:
+def describe_checkpoint(model: str, sam: str | None = None, *, method: str = "conceptseg") -> dict[str, Any]:
     """A checkpoint's name, number of concept tokens, and one digest a part over the content of its files.
 
     Its card and scores do not count: they are written after it was measured.
@@ -42,10 +43,15 @@ def describe_checkpoint(model: str, sam: str | None = None) -> dict[str, Any]:
     Args:
         model: as for `conceptseg.models.checkpoints.open_checkpoint`.
         sam: SAM 3 from elsewhere.
+        method: what it is measured with; `lens` brings a checkpoint of its own kind.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is broken.
     """
+    if method == "lens":
+        folder = lens_folder(model)
+        digests = {"home": _digest(_files_of(folder))}
+        return {"name": Path(model).name, "layout": "lens", "concept_tokens": None, "sha256": digests}
     checkpoint = open_checkpoint(model, sam=sam)
     folders = {"home": checkpoint.folder, "mllm": checkpoint.mllm_folder, "sam": checkpoint.sam_folder}
     translation = checkpoint.config.translation

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any
 
 from filelock import FileLock
 
 from conceptseg.errors import InputError
-from conceptseg.files import lock_for_writing, replacing
+from conceptseg.files import lock_for_writing
+from conceptseg.ledger import LOCK_FILE, Appender, make_folder, read_object, refuse_other_kinds, write_object
+from conceptseg.ledger import read_rows as read_lines
+from conceptseg.metrics import failed_row
+from conceptseg.taxonomy import TASKS
 
-__all__ = ["CONFIG_FILE", "RowWriter", "claimed", "mask_path", "read_config", "read_rows", "write_config"]
+__all__ = [
+    "CONFIG_FILE",
+    "KeptRows",
+    "RowWriter",
+    "claimed",
+    "mask_path",
+    "read_config",
+    "read_kept",
+    "read_rows",
+    "write_config",
+]
 
 CONFIG_FILE = "run.json"
 """What was asked, of what checkpoint, by which versions."""
 
 _ROWS = "rows-{rank:03d}.jsonl"
+_SCORES = frozenset(failed_row())
+_TEXTS = ("error", "group", "route", "response", "rule", "answer", "true_rule", "true_answer")
+_NUMBERS = ("presence", "threshold", "check_iou", "box_iou")
+_ANSWERED = frozenset({"error", "response", "rule", "answer", "true_rule", "true_answer", "check_iou", "box_iou"})
+_SECTIONS = ("config", "checkpoint", "software", "questions")
 
 
 class RowWriter:
@@ -31,15 +50,17 @@ class RowWriter:
     open the same file: two runs of one command would count images twice.
 
     Raises:
-        InputError: another process is writing.
+        InputError: another process is writing, or nothing can be written.
     """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / _ROWS.format(rank=rank)
-        self._lock = lock_for_writing(folder, f".{self._path.name}.lock")
-        self._file = self._path.open("ab", buffering=0)
-        self._file.truncate(len(_whole_lines(self._path)))
+        make_folder(folder)
+        self._lock = lock_for_writing(folder, f"{LOCK_FILE}-{rank:03d}" if rank else LOCK_FILE)
+        try:
+            self._file = Appender(folder / _ROWS.format(rank=rank))
+        except InputError:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> RowWriter:
         return self
@@ -51,36 +72,54 @@ class RowWriter:
         self._lock.release()
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows, for good: they are on disk when this returns. One call is one write, so a kill takes all or none.
-
-        What UTF-8 cannot hold, such as parts of odd file names, is written as JSON's escapes and comes back the same.
+        """Add rows, for good; see `conceptseg.ledger.Appender.append`.
 
         Raises:
             ValueError: a row holds NaN or infinity.
         """
-        lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        self._file.write(lines.encode("utf-8", "backslashreplace"))
-        os.fsync(self._file.fileno())
+        self._file.append(rows)
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """What a folder holds of a run."""
+
+    rows: list[dict[str, Any]]
+    """Every image's row once, by data set in the order of its samples."""
+    unusable: int
+    """Lines that are none of ours or are damaged; a line that a kill cut off does not count."""
+
+
+def read_kept(folder: Path) -> KeptRows:
+    """Read all rows of a folder.
+
+    Where an image has several lines, the highest `revision` counts; among equals one without an error goes before one
+    with, then the last one.
+
+    Raises:
+        InputError: a file of rows cannot be read.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    unusable = 0
+    for path in sorted(folder.glob(_ROWS.replace("{rank:03d}", "*"))):
+        contents = read_lines(path, _is_row)
+        unusable += contents.unusable
+        for row in contents.rows:
+            key = (row["data"], row["id"])
+            if key not in rows or _rank(row) >= _rank(rows[key]):
+                rows[key] = row
+    return KeptRows(sorted(rows.values(), key=lambda row: (row["data"], row["index"])), unusable)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Every image's row once, by data set in the order of its samples.
-
-    Where an image has several lines, one without an error goes before one with, then the last one counts. Lines that
-    were cut off, or are none of ours, are dropped.
-    """
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for path in sorted(folder.glob(_ROWS.replace("{rank:03d}", "*"))):
-        for row in _parsed_lines(path):
-            key = (row["data"], row["id"])
-            if key not in rows or row.get("error") is None or rows[key].get("error") is not None:
-                rows[key] = row
-    return sorted(rows.values(), key=lambda row: (row["data"], row["index"]))
+    """Every image's row once, see `read_kept`."""
+    return read_kept(folder).rows
 
 
 def mask_path(folder: Path, row: Mapping[str, Any]) -> Path:
     """Where the prediction of a row lies, if predictions were kept: a PNG of one bit a pixel."""
-    return folder / "masks" / re.sub(r"[^\w.-]+", "_", row["data"]) / f"{row['index']:06d}.png"
+    name = re.sub(r"[^\w.-]+", "_", row["data"]).lstrip(".") or "_"
+    return folder / "masks" / name / f"{row['index']:06d}.png"
 
 
 @contextmanager
@@ -88,21 +127,18 @@ def claimed(folder: Path) -> Iterator[None]:
     """A run's folder, created if needed, for one process at a time; others wait.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: nothing can be written there, or it holds something else than an evaluation.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot write to {folder}: {error.strerror}. Choose another --out.") from error
+    make_folder(folder)
+    refuse_other_kinds(folder, CONFIG_FILE)
     with FileLock(folder / ".run.lock"):
         yield
 
 
 def write_config(folder: Path, record: Mapping[str, Any]) -> None:
     """Write what a run is about."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / CONFIG_FILE) as fresh:
-        fresh.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    make_folder(folder)
+    write_object(folder / CONFIG_FILE, record)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
@@ -112,28 +148,39 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         InputError: the file is damaged.
     """
     path = folder / CONFIG_FILE
-    if not path.is_file():
+    record = read_object(path)
+    if record is None:
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
-    if not isinstance(record, dict) or "config" not in record:
-        raise InputError(f"{path} is not the record of an evaluation run.")
+    wrong = [name for name in _SECTIONS if not isinstance(record.get(name), dict)]
+    if wrong or not all(type(count) is int for count in record["questions"].values()):
+        raise InputError(f"{path} is not the record of an evaluation run: {', '.join(wrong) or 'questions'} missing.")
     return record
 
 
-def _whole_lines(path: Path) -> bytes:
-    """A file's content up to its last line end: what follows was cut off, however whole it looks."""
-    content = path.read_bytes()
-    return content[: content.rfind(b"\n") + 1]
+def _rank(row: Mapping[str, Any]) -> tuple[int, bool]:
+    return row.get("revision", 0), row["error"] is None
 
 
-def _parsed_lines(path: Path) -> Iterable[dict[str, Any]]:
-    for line in _whole_lines(path).splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and {"data", "id", "index"} <= row.keys():
-            yield row
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether all that tables, gallery and resuming rely on is there and of its kind."""
+    needed = _ANSWERED if row.get("error", "") is None else frozenset({"error"})
+    timings, notes = row.get("timings", {}), row.get("notes", [])
+    return (
+        needed <= row.keys()
+        and all(isinstance(row.get(name), str) for name in ("data", "id", "concept"))
+        and row.get("task") in TASKS
+        and all(isinstance(row.get(name), (str, NoneType)) for name in _TEXTS)
+        and all(_is_number(row.get(name)) for name in _SCORES)
+        and all(row.get(name) is None or _is_number(row[name]) for name in _NUMBERS)
+        and all(type(row.get(name, 0)) is int and row.get(name, 0) >= 0 for name in ("index", "revision"))
+        and "index" in row
+        and (timings is None or (isinstance(timings, dict) and all(map(_is_number, timings.values()))))
+        and isinstance(notes, list)
+        and all(isinstance(note, str) for note in notes)
+        and isinstance(row.get("state") or {}, dict)
+    )
+
+
+def _is_number(value: object) -> bool:
+    """A finite number that fits a float; JSON as Python reads it also has NaN, and integers of any length."""
+    return (type(value) is int and abs(value) < 1 << 63) or (isinstance(value, float) and math.isfinite(value))

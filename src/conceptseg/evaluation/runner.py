@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from conceptseg.errors import (
     SampleError,
 )
 from conceptseg.evaluation.baselines import Method, check_method, get_method
+from conceptseg.evaluation.keeping import Kept
 from conceptseg.evaluation.provenance import describe_checkpoint, describe_software
 from conceptseg.evaluation.records import RowWriter, claimed, mask_path, read_config, read_rows, write_config
 from conceptseg.evaluation.rows import answered_row, error_row
@@ -53,6 +54,7 @@ def evaluate(
     retry_failed: bool = False,
     keep_masks: bool = True,
     progress: Progress = lambda done, total: None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Answer what this process has to of all questions that have no row yet.
 
@@ -60,6 +62,9 @@ def evaluate(
     run that was killed, or shared among any number of processes, computes what an uninterrupted one does. Rows are
     written batch by batch. A question whose pictures cannot be read, or that the method fails on, gets a row with the
     error and the worst scores; it stays in every mean.
+
+    Every row holds the state of what it was scored on (`conceptseg.data.states`): where pictures, masks, words or
+    references have changed since, the question is asked again, and the new row takes the old one's place.
 
     Args:
         config: what to measure.
@@ -69,13 +74,14 @@ def evaluate(
         retry_failed: ask questions again whose row is an error.
         keep_masks: also write the predictions, as one-bit PNGs.
         progress: told of every batch.
+        tell: given a sentence about every kind of row that was not simply kept, before anything is asked.
 
     Returns:
         All rows of the folder, this process's and others'.
 
     Raises:
         InputError: the data cannot be opened, the method or its settings are unknown, the folder belongs to another
-            run or to data that have changed since, or is being written to.
+            run or to another set of questions, or is being written to.
         CheckpointError: the checkpoint is broken.
         ResourceError: memory ran out; a smaller batch may do.
     """
@@ -85,31 +91,24 @@ def evaluate(
         config.data, references=config.references, seed=config.seed, label=config.label, ignore=config.ignore
     )
     _begin(config, out, sources, shard)
-    done = {(row["data"], row["id"]) for row in _rows_of(sources, out) if not (retry_failed and row["error"])}
-    batches = [batch.without(done) for batch in islice(_batches(sources, config), shard.rank, None, shard.count)]
+    kept = Kept(out, sources, config, retry_failed=retry_failed)
+    batches = [
+        replace(batch, wanted=kept.wanted(batch.source, batch.places))
+        for batch in islice(_batches(sources, config), shard.rank, None, shard.count)
+    ]
+    for line in kept.told():
+        tell(line)
     total = sum(len(batch.wanted) for batch in batches)
     if total:
         with RowWriter(out, shard.rank) as writer:
-            work = _Work(config, out if keep_masks else None, get_method(config.method, segmenter(), **config.options))
+            method = get_method(config.method, segmenter(), **config.options)
+            work = _Work(config, out if keep_masks else None, method, kept)
             finished = 0
             for batch in filter(lambda batch: batch.wanted, batches):
                 writer.write(work.rows_of(batch))
                 finished += len(batch.wanted)
                 progress(finished, total)
     return read_rows(out)
-
-
-def _rows_of(sources: Sequence[DataSource], out: Path) -> list[dict[str, Any]]:
-    """What the folder holds already, all of it about the questions at hand."""
-    rows = read_rows(out)
-    places = {(source.name, name): place for source in sources for place, name in enumerate(source.ids)}
-    strange = [row["id"] for row in rows if places.get((row["data"], row["id"])) != row["index"]]
-    if strange:
-        raise InputError(
-            f"{out} holds rows of questions that are no longer there, or stand elsewhere, e.g. {strange[0]!r}: "
-            "the data have changed since. Choose another --out."
-        )
-    return rows
 
 
 def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], shard: Shard) -> None:
@@ -122,11 +121,13 @@ def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], s
             _refuse_others(out, earlier["config"], wanted)
             _refuse_others(out, earlier["questions"], questions, "the number of questions of ")
             if shard.rank == 0:  # one look at gigabytes of weights is enough
-                _refuse_others(out, earlier["checkpoint"], describe_checkpoint(config.model, config.sam))
+                _refuse_others(
+                    out, earlier["checkpoint"], describe_checkpoint(config.model, config.sam, method=config.method)
+                )
             return
         record = {
             "config": wanted,
-            "checkpoint": describe_checkpoint(config.model, config.sam),
+            "checkpoint": describe_checkpoint(config.model, config.sam, method=config.method),
             "software": describe_software(),
             "questions": questions,
         }
@@ -152,11 +153,6 @@ class _Batch:
     wanted: tuple[int, ...]
     """Those whose rows are still to be written."""
 
-    def without(self, done: Set[tuple[str, str]]) -> _Batch:
-        """The same batch, with rows wanted of those questions only that have none."""
-        name, ids = self.source.name, self.source.ids
-        return replace(self, wanted=tuple(place for place in self.places if (name, ids[place]) not in done))
-
 
 def _batches(sources: Sequence[DataSource], config: EvaluationConfig) -> Iterator[_Batch]:
     """All questions in batches, in order; those about one picture that follow each other are never parted.
@@ -180,22 +176,26 @@ def _batches(sources: Sequence[DataSource], config: EvaluationConfig) -> Iterato
 class _Work:
     """From a batch to its rows."""
 
-    def __init__(self, config: EvaluationConfig, keep: Path | None, method: Method) -> None:
+    def __init__(self, config: EvaluationConfig, keep: Path | None, method: Method, kept: Kept) -> None:
         self._config = config
         self._keep = keep
         self._method = method
+        self._kept = kept
 
     def rows_of(self, batch: _Batch) -> list[dict[str, Any]]:
         """Ask, score, and keep the masks of the wanted questions; the others are asked only if they could interfere."""
         resolves = self._config.overlaps == "resolved"
         asked = batch.places if resolves else batch.wanted
         shared: dict[str, Image.Image] = {}
+        labels = self._kept.labels(
+            batch.source, batch.places, batch.wanted
+        )  # before reading: a change since is noticed
         questions = [self._read(batch.source.samples[place], batch.source.pictures[place], shared) for place in asked]
         results = self._answer(questions)
         if resolves:
             results = _without_overlaps(results)
         return [
-            self._row(question, result, {"data": batch.source.name, "index": place})
+            self._row(question, result, {"data": batch.source.name, "index": place, **labels[place]})
             for place, question, result in zip(asked, questions, results, strict=True)
             if place in batch.wanted
         ]

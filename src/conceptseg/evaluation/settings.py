@@ -33,6 +33,9 @@ class EvaluationConfig(BaseModel):
     """Of the MLLM's weights; None is float32 on a CPU and bfloat16 elsewhere."""
     bits: Literal[8, 4] | None = None
     """Quantisation of the MLLM's weights."""
+    asking: Mapping[str, Any] | None = None
+    """What is changed of the checkpoint's protocol (`conceptseg.models.config.ProtocolConfig`): its template, with the
+    texts of one's own, and its longest response."""
     method: str = "conceptseg"
     """One of `conceptseg.evaluation.baselines.method_names()`."""
     options: Mapping[str, Any] = Field(default_factory=dict)
@@ -61,7 +64,7 @@ class EvaluationConfig(BaseModel):
     """Questions at a time. It belongs to the numbers, for rounding depends on what is computed together."""
     variant: str | None = None
     """What this run stands for in an ablation, e.g. `without_meta_reward`: the name of a recipe in
-    recipes/ablations. Tables 4 and 9 pick runs by it."""
+    `conceptseg train --list`. Tables 4 and 9 pick runs by it."""
 
     @model_validator(mode="after")
     def _integers_are_the_papers(self) -> EvaluationConfig:

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 
 from conceptseg.data.benchmarks import benchmark_names, get_benchmark
 from conceptseg.data.reading import SAMPLES_FILE, read_samples
+from conceptseg.data.references import ReferenceDrawer
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.errors import InputError
@@ -27,8 +28,6 @@ from conceptseg.evaluation.settings import DEFAULT_REFERENCES
 from conceptseg.images import select_label
 from conceptseg.masks import Label
 from conceptseg.taxonomy import Level
-from conceptseg.training.config import ReferenceSection
-from conceptseg.training.drawing import ReferenceDrawer
 
 __all__ = ["DataSource", "open_sources", "parse_option"]
 
@@ -47,6 +46,8 @@ class DataSource:
     """The samples' ids, known without making the samples."""
     pictures: tuple[str, ...]
     """What tells each sample's picture from others: its file, or the sample's id where it has none."""
+    is_made: bool = False
+    """Whether the name alone says what the samples are, as of ConceptWorld; others may change on disk."""
 
 
 def open_sources(
@@ -109,6 +110,8 @@ def _select(sample: ConceptSample, label: Label | None, ignore: Label | None) ->
 
 
 def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:
+    if not spec.strip():
+        raise InputError("--data is blank: name a folder, a benchmark or world:TASK:SPLIT:COUNT:SEED.")
     if spec.startswith("world:"):
         return [_open_world(spec, references, seed)]
     matched = _BENCHMARK.fullmatch(spec)
@@ -159,8 +162,7 @@ def _open_folder(folder: Path, split: str | None, references: int | None, seed: 
         known = sorted({str(sample.split) for sample in everything})
         raise InputError(f"{folder} has no samples of split {split!r}. Its splits: {', '.join(known)}.")
     pool = [sample for sample in everything if sample.split == "train"] or everything
-    section = ReferenceSection(count=DEFAULT_REFERENCES if references is None else references)
-    drawer = ReferenceDrawer(section, pool, seed)
+    drawer = ReferenceDrawer(pool, seed, count=DEFAULT_REFERENCES if references is None else references)
     samples = [replace(sample, references=_references_of(sample, drawer, pool, seed)) for sample in chosen]
     name = folder.resolve().name
     return _checked(f"{name}#{split}" if split else name, samples)
@@ -251,4 +253,4 @@ def _open_world(spec: str, references: int | None, seed: int) -> DataSource:
         raise InputError(f"--data {spec!r}: expected at least one sample a task, and every task once.")
     tasks = "all" if named == ["all"] else named
     samples = _WorldSamples(tasks, matched["split"], int(matched["seed"]), int(matched["count"]), references, seed)
-    return DataSource(spec, samples, samples.ids, samples.ids)
+    return DataSource(spec, samples, samples.ids, samples.ids, is_made=True)

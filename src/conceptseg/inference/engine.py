@@ -402,7 +402,7 @@ class ConceptSegmenter:
         if self.model.translation is None:
             given = "the box" if response.box else "words alone, for the response had no box"
             notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
-        return tuple(notes)
+        return (*notes, *self.model.reasoner.processor.notes)
 
 
 @dataclass(frozen=True)

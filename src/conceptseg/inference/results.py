@@ -22,6 +22,7 @@ from conceptseg.geometry import BoxXYXY, box_from_mask, round_box
 from conceptseg.inference.router import Route
 from conceptseg.naming import check_stem, distinct_stem, stem_of
 from conceptseg.protocol import Response
+from conceptseg.shapes import to_coco_rle
 
 __all__ = ["SegmentationResult"]
 
@@ -198,12 +199,16 @@ class SegmentationResult:
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }
 
-    def to_coco_rle(self) -> dict[str, Any]:
-        """The mask as uncompressed COCO RLE: `{"size": [h, w], "counts": [...]}`, column-major, zeros first."""
-        flat = self._picture()[1].ravel(order="F")
-        changes = np.flatnonzero(np.diff(flat)) + 1
-        runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
-        return {"size": list(self._picture()[1].shape), "counts": [0, *runs] if flat[0] else runs}
+    def to_coco_rle(self, *, compressed: bool = False) -> dict[str, Any]:
+        """The mask as COCO RLE, column by column, zeros first: `{"size": [h, w], "counts": [...]}`.
+
+        Args:
+            compressed: `counts` is the text that pycocotools reads, instead of the list of run lengths.
+
+        Raises:
+            InputError: the result holds an error.
+        """
+        return to_coco_rle(self._picture()[1], compressed=compressed)
 
     def to_supervision(self) -> Any:
         """The mask as `supervision.Detections` with one detection, or none where the mask is empty.

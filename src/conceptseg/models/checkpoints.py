@@ -20,8 +20,15 @@ from conceptseg.errors import CheckpointError
 from conceptseg.models.config import CONFIG_FILE, RELEASED_PROTOCOL, ConceptSegConfig, ProtocolConfig, read_json
 from conceptseg.models.full_size import KNOWN_MODELS
 from conceptseg.models.hub import Hub, Source, hub_settings, require_access, resolve
-from conceptseg.models.released_layout import check_fit, is_released_layout, mllm_config, translation_config
+from conceptseg.models.released_layout import (
+    check_fit,
+    is_released_layout,
+    mllm_config,
+    translation_config,
+    translation_name,
+)
 from conceptseg.models.sam_files import SAM_REPO, read_sam_config, refuse_other_sam
+from conceptseg.models.sharding import whole_weights
 from conceptseg.models.tensor_files import TensorInfo, read_headers
 
 __all__ = ["BUNDLED", "Checkpoint", "Layout", "bundled_folder", "open_checkpoint", "parts_of"]
@@ -72,6 +79,7 @@ def bundled_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "weights" / BUNDLED
 
 
+@whole_weights()
 def open_checkpoint(
     source: str, *, sam: str | None = None, with_sam: bool = True, hub: Hub | None = None
 ) -> Checkpoint:
@@ -177,6 +185,8 @@ def _inspect(
     """Hold what the files hold against what they should."""
     raw: Mapping[str, Any] = read_json(mllm_folder / CONFIG_FILE)
     config_of_mllm = mllm_config(raw, tensors)
+    if plan.config is not None:  # an MLLM taken from a released checkpoint: ours has a translation of its own
+        tensors = {name: info for name, info in tensors.items() if translation_name(name) is None}
     released = is_released_layout(tensors)
     if plan.layout is Layout.RELEASED and not released:
         raise CheckpointError(

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from conceptseg.data.loading import LoadedReference
-from conceptseg.errors import CheckpointError
+from conceptseg.errors import CheckpointError, InputError
 from conceptseg.images import resize_image
 from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, ProtocolConfig
 from conceptseg.models.loading import BUNDLED, load_parts
 from conceptseg.models.matching import SeenReferences
+from conceptseg.models.publishing import HubWriter, is_hub_id, push_folder, repository_for
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
 from conceptseg.models.segmenter import PromptSegmenter, PromptTokens
 from conceptseg.models.translation import ConceptTranslation
@@ -82,9 +84,14 @@ class ConceptSegModel(nn.Module):
         protocol = self.config.protocol
         frame_hw = (protocol.frame_px, protocol.frame_px)
         images = ([mosaic.image] if mosaic else []) + [resize_image(target, frame_hw)]
-        text = render_prompt(self.reasoner.words(check_words(concept)), mosaic, template=protocol.template)
+        text = render_prompt(self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording)
         text_first = protocol.layout == "target_last"
         return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether what references mark reaches SAM 3's features: there is a prior, and the protocol has it so."""
+        return self.has_segmenter and self.segmenter.prior is not None and self.config.protocol.reference_prior
 
     def see_references(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
         """References for the prior (`conceptseg.models.prior`); None without marks, or where there is no prior to tell.
@@ -93,7 +100,7 @@ class ConceptSegModel(nn.Module):
         the prior has no say in.
         """
         marked = [(one.image, region) for one in references if (region := one.region) is not None]
-        if not marked or not self.config.protocol.reference_prior or self.segmenter.prior is None:
+        if not marked or not self.has_prior:
             return None
         images, regions = zip(*marked, strict=True)
         return self.segmenter.see_references(images, regions)
@@ -138,7 +145,9 @@ class ConceptSegModel(nn.Module):
         fresh = folder / _UNFINISHED
         shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
         fresh.mkdir(parents=True)
-        config = self.config.model_copy(update={"mllm": _MLLM} | ({"sam": _SAM} if self.has_segmenter else {}))
+        prior = self.segmenter.prior if self.has_segmenter else None
+        places = {"mllm": _MLLM} | ({"sam": _SAM} if self.has_segmenter else {})
+        config = self.config.model_copy(update=places | {"prior": None if prior is None else prior.config})
         try:
             self._write(fresh, config, dtype)
             stale = [_MLLM, CTM_FILE, PRIOR_FILE] + ([_SAM] if self.has_segmenter or config.sam != _SAM else [])
@@ -146,6 +155,63 @@ class ConceptSegModel(nn.Module):
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return folder
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload a ConceptSeg checkpoint",
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        token: str | None = None,
+        dtype: torch.dtype | None = None,
+        sam: str | None = None,
+        api: HubWriter | None = None,
+    ) -> str:
+        """Upload the checkpoint to the Hugging Face hub; `from_pretrained(repo_id)` gives it back.
+
+        A SAM 3 that came from a hub id is referred to, not uploaded: its licence is not ours to pass on. An earlier
+        checkpoint in the repository is replaced whole, in one commit.
+
+        Args:
+            repo_id: `owner/name`; made if needed.
+            commit_message: of the commit.
+            private: whether a new repository is private; None leaves it to the owner's settings.
+            revision: a branch, made if needed.
+            create_pr: open a pull request instead of committing.
+            token: of an account that may write there; None takes the one of `hf auth login`.
+            dtype: storage type of the weights; None keeps theirs.
+            sam: the hub id that the uploaded checkpoint names as its SAM 3, where this one has it from a local path.
+            api: where to write; the Hugging Face hub by default.
+
+        Returns:
+            The address of the commit or pull request.
+
+        Raises:
+            InputError: no name of a repository, or SAM 3 comes from a path that nobody else has.
+            HubAccessError: no login, no right to write, or no network.
+        """
+        named = sam or self.config.sam
+        refers = "/" in named
+        if not (is_hub_id(named) if refers else self.has_segmenter):
+            where = f"from {named}, which nobody else has" if refers else "from its folder, and was loaded without"
+            raise InputError(
+                f"This model takes SAM 3 {where}: say which hub id to name instead, e.g. sam='facebook/sam3'."
+            )
+        own_sam = None if refers else self._segmenter
+        config = self.config.model_copy(update={"sam": named})
+        writer = repository_for(repo_id, private=private, token=token, api=api)
+        with TemporaryDirectory() as folder:
+            ConceptSegModel(config, self.reasoner, self.translation, own_sam).save_pretrained(folder, dtype=dtype)
+            return push_folder(
+                Path(folder),
+                repo_id,
+                writer,
+                commit_message=commit_message,
+                revision=revision,
+                create_pr=create_pr,
+            )
 
     def _write(self, folder: Path, config: ConceptSegConfig, dtype: torch.dtype | None) -> None:
         _save_part(self.reasoner.mllm, folder / _MLLM, dtype)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from conceptseg.errors import CheckpointError
+from conceptseg.errors import CheckpointError, InputError
 from conceptseg.models.prior import PriorConfig
 from conceptseg.models.translation import TranslationConfig
-from conceptseg.protocol import SYSTEM_PROMPT
+from conceptseg.protocol import SYSTEM_PROMPT, Template, read_template, template_names
 from conceptseg.validation import explain_mistakes
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RELEASED_PROTOCOL",
     "ConceptSegConfig",
     "ProtocolConfig",
+    "change_protocol",
     "read_json",
 ]
 
@@ -38,7 +40,9 @@ class ProtocolConfig(BaseModel):
     """Side of the square that mosaic and target are stretched to; all boxes in prompts and responses live in it.
     588 rather than the paper's 600, because Qwen2.5-VL sees multiples of 28 and would shrink 600 to 588 unasked."""
     template: str = "paper"
-    """Prompt template, a folder of `protocol/templates`."""
+    """Name of the prompt template: one of `conceptseg.protocol.template_names()`, or that of `instructions`."""
+    instructions: Template | None = None
+    """The texts of a template of one's own, kept with the checkpoint; None where the template is one of the package."""
     layout: Literal["images_first", "target_last"] = "images_first"
     """Order of the user's turn: mosaic, target, text (as released), or text, mosaic, target, where everything that
     stays the same from one target to the next is a common prefix."""
@@ -51,8 +55,19 @@ class ProtocolConfig(BaseModel):
 
     @property
     def expects_rule(self) -> bool:
-        """Whether the template asks for a `<rule>`; all but "direct" do."""
-        return self.template != "direct"
+        """Whether the template asks for a `<rule>`; of the package's all but "direct" do."""
+        return self.wording.expects_rule
+
+    @property
+    def wording(self) -> Template:
+        """The template's texts."""
+        return self.instructions or read_template(self.template)
+
+    @model_validator(mode="after")
+    def _template_is_known(self) -> ProtocolConfig:
+        if self.instructions is None and self.template not in template_names():
+            raise ValueError(f"there is no template {self.template!r}; known are {', '.join(template_names())}")
+        return self
 
 
 RELEASED_PROTOCOL = ProtocolConfig(frame_px=600, template="released", system_prompt="You are a helpful assistant. ")
@@ -94,6 +109,27 @@ class ConceptSegConfig(BaseModel):
         except ValidationError as error:
             problems = "; ".join(explain_mistakes(error, cls))
             raise CheckpointError(f"{folder / CONFIG_FILE} is not a ConceptSeg config: {problems}.") from error
+
+
+def change_protocol(protocol: ProtocolConfig, changes: Mapping[str, Any]) -> ProtocolConfig:
+    """A protocol with some of its fields changed.
+
+    Args:
+        protocol: a checkpoint's.
+        changes: by field; `template` may be the folder of one's own, see `conceptseg.protocol.read_template`.
+
+    Raises:
+        InputError: a field is unknown or wrong (all are named), or there is no such template.
+    """
+    known = dict(changes)
+    if known.get("template") is not None and known.get("instructions") is None:
+        template = read_template(known["template"])
+        own = None if str(known["template"]) in template_names() else template
+        known |= {"template": template.name, "instructions": own}
+    try:
+        return ProtocolConfig.model_validate(protocol.model_dump() | known)
+    except ValidationError as error:
+        raise InputError(f"Wrong protocol: {'; '.join(explain_mistakes(error, ProtocolConfig))}.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

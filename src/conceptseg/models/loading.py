@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration, Sam3Model
+from transformers import (
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Sam3Model,
+)
 from transformers.utils import logging
 
 from conceptseg.errors import CheckpointError, InputError, MissingExtraError, ResourceError
 from conceptseg.models.checkpoints import BUNDLED, Checkpoint, Layout, bundled_folder, open_checkpoint
-from conceptseg.models.config import CTM_FILE, PRIOR_FILE, ConceptSegConfig
+from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, change_protocol
 from conceptseg.models.hub import Hub
 from conceptseg.models.memory import check_memory, explain_out_of_memory, required_memory
 from conceptseg.models.prior import ReferencePrior
@@ -29,6 +36,7 @@ from conceptseg.models.processing import ReasonerProcessor, load_reasoner_proces
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.released_layout import translation_name
 from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.models.sharding import whole_weights
 from conceptseg.models.tensor_files import read_header
 from conceptseg.models.translation import ConceptTranslation
 from conceptseg.validation import explain_mistakes
@@ -73,6 +81,8 @@ class LoadOptions(BaseModel):
     """Run SAM 3 in bfloat16 autocast; None does on CUDA. Its weights stay float32: bfloat16 weights degrade it."""
     lazy: bool = False
     """Read the MLLM's weights when the first prompt needs them rather than now."""
+    protocol: Mapping[str, Any] = Field(default_factory=dict)
+    """Fields of the checkpoint's `ProtocolConfig` to change, e.g. `{"template": "my/words", "max_new_tokens": 256}`."""
 
     @field_validator("sam", mode="before")
     @classmethod
@@ -135,6 +145,7 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+@whole_weights()
 def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **options: Any) -> ModelParts:
     """The parts of a model from a checkpoint of any kind.
 
@@ -154,8 +165,9 @@ def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **option
     place = pick_device(chosen.device)
     _require_extras(chosen)
     checkpoint = open_checkpoint(str(source), sam=chosen.sam, with_sam=chosen.with_sam, hub=hub)
+    checkpoint = _asked_as(checkpoint, chosen.protocol)
     _require_memory(checkpoint, place, chosen)
-    processor = read_processor(checkpoint.mllm_folder)
+    processor = read_processor(checkpoint.mllm_folder, checkpoint.mllm_config)
     # The MLLM comes last: a device map gives it what the others leave.
     segmenter = _read_segmenter(checkpoint, place, chosen).eval() if checkpoint.sam_folder else None
     translation = _read_translation(checkpoint)
@@ -163,6 +175,12 @@ def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **option
     read_mllm = partial(_read_mllm, checkpoint, place, chosen)
     reasoner = Reasoner(read_mllm if chosen.lazy else read_mllm(), processor).eval()
     return ModelParts(checkpoint.config, reasoner, translation, segmenter)
+
+
+def _asked_as(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint with a protocol changed in some fields."""
+    protocol = change_protocol(checkpoint.config.protocol, changes)
+    return replace(checkpoint, config=checkpoint.config.model_copy(update={"protocol": protocol}))
 
 
 def read_translation_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -204,21 +222,33 @@ def _read_translation(checkpoint: Checkpoint) -> ConceptTranslation | None:
     return translation
 
 
-def read_processor(folder: Path) -> ReasonerProcessor:
-    """The tokenizer and image processor beside an MLLM's weights.
+def read_processor(folder: Path, config: Qwen2_5_VLConfig) -> ReasonerProcessor:
+    """The tokenizer and image processor beside an MLLM's weights, with a chat template that shows images.
+
+    Args:
+        folder: the MLLM's.
+        config: of the MLLM.
 
     Raises:
-        CheckpointError: their files are missing or damaged.
+        CheckpointError: their files are missing or damaged, or of another model.
     """
     try:
-        return load_reasoner_processor(folder)
+        processor = load_reasoner_processor(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder} lacks the MLLM's tokenizer or image processor files (tokenizer.json, tokenizer_config.json, "
             f"preprocessor_config.json); the ones of its Qwen2.5-VL fit. {_first_line(error)}"
         ) from error
+    expected = config.image_token_id
+    if processor.image_token_id != expected:
+        raise CheckpointError(
+            f"{folder}: pictures are token {processor.image_token_id} in its tokenizer files and {expected} in its "
+            f"{CONFIG_FILE}, so they belong to different models. Take both from one Qwen2.5-VL."
+        )
+    return processor
 
 
+@whole_weights()
 def _read_mllm(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> Qwen2_5_VLForConditionalGeneration:
     """The MLLM, where it shall be."""
     arguments: dict[str, Any] = {"dtype": options.dtype or _default_dtype(place)}
@@ -236,7 +266,15 @@ def _read_mllm(checkpoint: Checkpoint, place: torch.device, options: LoadOptions
         )
         mllm, report = loaded
         _require_complete(checkpoint.mllm_folder, report)
+        mllm.generation_config = _plainly(mllm.generation_config)
         return mllm.eval() if "device_map" in arguments else mllm.to(place).eval()
+
+
+def _plainly(stored: GenerationConfig) -> GenerationConfig:
+    """Of a checkpoint's way to generate only which tokens end and fill. The rest suits chat: a repetition penalty
+    (Qwen2.5-VL's 1.05) punishes coordinates that occur twice. Trainers and saved folders shall not have it either."""
+    kept = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(**{name: getattr(stored, name, None) for name in kept})
 
 
 def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> PromptSegmenter:
@@ -257,8 +295,9 @@ def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOp
 
 
 def _read_prior(checkpoint: Checkpoint) -> ReferencePrior | None:
-    """The prior of the checkpoint's own SAM 3; to another one's features it means nothing."""
-    own_sam = checkpoint.sam_folder is not None and checkpoint.sam_folder.parent == checkpoint.folder
+    """The prior of the SAM 3 that the checkpoint names; to another one's features it means nothing."""
+    own = (checkpoint.folder / checkpoint.config.sam).resolve()
+    own_sam = checkpoint.sam_folder is not None and checkpoint.sam_folder.resolve() == own
     if checkpoint.config.prior is None or not own_sam:
         return None
     prior = ReferencePrior(checkpoint.config.prior)
@@ -305,7 +344,7 @@ def _quantisation(bits: int) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(
         load_in_8bit=bits == 8,
         load_in_4bit=bits == 4,
-        llm_int8_skip_modules=["visual", "lm_head"],
+        llm_int8_skip_modules=["model.visual", "lm_head"],
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,

@@ -154,7 +154,7 @@ def _three_of(scales: int) -> tuple[int, int, int]:
 
 def _scale_margin(target: Tensor, references: Tensor, covers: Tensor) -> Float[Tensor, "rows columns"]:
     """The margin of one scale alone, on its own grid."""
-    shares = F.adaptive_avg_pool2d(covers[:, None], references.shape[-2:])[:, 0]
+    shares = F.adaptive_avg_pool2d(covers[:, None], (references.shape[-2], references.shape[-1]))[:, 0]
     marked, unmarked = _nearest(target.flatten(1).T @ references.permute(1, 0, 2, 3).flatten(1), shares.flatten())
     return (marked - unmarked).view(target.shape[-2:])
 

@@ -1,7 +1,8 @@
 """What turns pictures and words into the MLLM's tensors, without torchvision.
 
 `Qwen2_5_VLProcessor` insists on a video processor, which needs torchvision. This one has the image processor and the
-tokenizer only and otherwise behaves alike, also for TRL.
+tokenizer only and otherwise behaves alike, also for TRL. What it saves are the files of a Qwen2.5-VL repository:
+transformers' `AutoProcessor` makes its own processor of them where torchvision is, and this one where it is not.
 """
 
 from __future__ import annotations
@@ -11,8 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from transformers import AutoTokenizer, BatchEncoding, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    BatchEncoding,
+    BatchFeature,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    Qwen2_5_VLConfig,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.utils import is_torchvision_available
+
+from conceptseg.errors import CheckpointError
+from conceptseg.models.chat_template import IMAGE_TOKEN, pick_chat_template
 
 __all__ = [
     "IMAGE_TOKEN",
@@ -24,7 +37,7 @@ __all__ = [
     "without_control_tokens",
 ]
 
-IMAGE_TOKEN = "<|image_pad|>"
+_CHAT_FILE = "chat_template.jinja"
 
 _BREAK = "\ufdd0"
 """Stands where a text is tokenised in pieces: a code point that Unicode keeps for a program's own use."""
@@ -82,6 +95,8 @@ class ReasonerProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
         self.image_token = IMAGE_TOKEN
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        self.notes: tuple[str, ...] = ()
+        """What a person should know of how the processor came about."""
 
     def __call__(
         self,
@@ -124,6 +139,26 @@ class ReasonerProcessor(ProcessorMixin):
             return (input_ids == self.image_token_id).to(input_ids.dtype)
         return [[int(token == self.image_token_id) for token in row] for row in input_ids]
 
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+        """Write the files that a Qwen2.5-VL repository has for its processor, under no name of a class of ours.
+
+        Args:
+            save_directory: created if needed.
+            push_to_hub: passed on to both parts.
+            kwargs: for tokenizer and image processor.
+
+        Returns:
+            The files that are a processor's own.
+        """
+        folder = Path(save_directory)
+        self.tokenizer._set_processor_class(None)  # as it may have been read
+        self.tokenizer.save_pretrained(folder, push_to_hub=push_to_hub, **kwargs)
+        written = self.image_processor.save_pretrained(folder, push_to_hub=push_to_hub, **kwargs)
+        (folder / _CHAT_FILE).write_text(
+            str(self.chat_template), encoding="utf-8"
+        )  # the tokenizer's may be for text alone
+        return [*written, str(folder / _CHAT_FILE)]
+
     @property
     def frame_multiple_px(self) -> int:
         """Sides that are multiples of this (patch × merge) are seen as they are; others are resized to the nearest."""
@@ -135,7 +170,25 @@ class ReasonerProcessor(ProcessorMixin):
         return ["input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw"]
 
 
-def load_reasoner_processor(source: str | Path, **hub: Any) -> ReasonerProcessor:
-    """The processor stored with a Qwen2.5-VL checkpoint (folder or hub id)."""
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)  # never asks to run code
-    return ReasonerProcessor(Qwen2VLImageProcessorPil.from_pretrained(source, **hub), tokenizer)
+def load_reasoner_processor(folder: str | Path) -> ReasonerProcessor:
+    """The processor stored with a Qwen2.5-VL checkpoint, with the chat template that shows images.
+
+    Raises:
+        OSError: files are missing.
+        ValueError: files are damaged.
+        CheckpointError: the tokenizer has no token for images, so that it is of another model.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # never asks to run code
+    if len(tokenizer(IMAGE_TOKEN, add_special_tokens=False).input_ids) != 1:
+        raise CheckpointError(
+            f"{folder}: its tokenizer has no {IMAGE_TOKEN}, which stands for pictures. The tokenizer files of its "
+            "Qwen2.5-VL (tokenizer.json, tokenizer_config.json) fit."
+        )
+    template = pick_chat_template(Path(folder), tokenizer)
+    processor = ReasonerProcessor(Qwen2VLImageProcessorPil.from_pretrained(folder), tokenizer, template.text)
+    processor.notes = (template.note,) if template.note else ()
+    return processor
+
+
+if not is_torchvision_available():  # where it is, transformers' own processor opens what is saved here
+    AutoProcessor.register(Qwen2_5_VLConfig, ReasonerProcessor, exist_ok=True)

@@ -117,8 +117,16 @@ class Reasoner(nn.Module):
 
     @property
     def end_token_id(self) -> int:
-        """The token that ends a response."""
+        """The token that ends a response that is written for the MLLM."""
         return int(self.processor.tokenizer.eos_token_id)
+
+    @property
+    def end_token_ids(self) -> tuple[int, ...]:
+        """All tokens that end what the MLLM writes: the tokenizer's, then others of its `generation_config.json`
+        (Qwen2.5-VL: `<|im_end|>` and `<|endoftext|>`)."""
+        others: Any = self.mllm.generation_config.eos_token_id
+        listed = [] if others is None else others if isinstance(others, (list, tuple)) else [others]
+        return tuple(dict.fromkeys([self.end_token_id, *map(int, listed)]))
 
     @property
     def pad_token_id(self) -> int:
@@ -152,14 +160,43 @@ class Reasoner(nn.Module):
         Control tokens that a response spells are text.
         """
         texts = [self.render(prompt) for prompt in prompts]
-        if responses is not None:
-            end = self.processor.tokenizer.eos_token
-            said = map(without_control_tokens, responses)
-            texts = [text + response + end for text, response in zip(texts, said, strict=True)]
         images = [list(prompt.images) for prompt in prompts]
         with self.lock:
             inputs = self.processor(images=images, text=texts, padding=True, padding_side="left", return_tensors="pt")
+            if responses is not None:
+                inputs = self._followed_by(inputs, self.response_ids(responses))
             return inputs.to(self.mllm.device)
+
+    def response_ids(self, responses: Sequence[str]) -> list[list[int]]:
+        """Tokens of responses as the MLLM would have written them: by themselves, control tokens in them
+        read as text, and with the end token.
+
+        Tokenised behind its prompt, a response that begins with a line end would share a token with the prompt's last.
+        """
+        said = [without_control_tokens(response) for response in responses]
+        with self.lock:
+            rows = tokenize(self.processor.tokenizer, said, add_special_tokens=False).input_ids
+        return [[*row, self.end_token_id] for row in rows]
+
+    def _followed_by(self, prompts: BatchFeature, responses: Sequence[Sequence[int]]) -> BatchFeature:
+        """The inputs of left-padded prompts with tokens after each, left-padded again."""
+        kept = prompts.attention_mask.bool()
+        fills = {"input_ids": self.pad_token_id, "attention_mask": 0, "mm_token_type_ids": 0}
+        more = {
+            "input_ids": [torch.tensor(row) for row in responses],
+            "attention_mask": [torch.ones(len(row), dtype=torch.long) for row in responses],
+            "mm_token_type_ids": [torch.zeros(len(row), dtype=torch.long) for row in responses],
+        }
+        joined = {
+            name: nn.utils.rnn.pad_sequence(
+                [torch.cat([row[keep], tail]) for row, keep, tail in zip(prompts[name], kept, more[name], strict=True)],
+                batch_first=True,
+                padding_value=fill,
+                padding_side="left",
+            )
+            for name, fill in fills.items()
+        }
+        return BatchFeature({**prompts, **joined})
 
     @torch.no_grad()
     def generate(
@@ -194,9 +231,8 @@ class Reasoner(nn.Module):
         """The same states for responses that are already written, by one full pass over prompt and response."""
         with self.lock:
             inputs = self.encode(prompts, responses)
-            prompt_lengths = self.encode(prompts).attention_mask.sum(dim=1)
             states = self.mllm.model(**inputs, use_cache=False).last_hidden_state
-        lengths = inputs.attention_mask.sum(dim=1) - prompt_lengths
+            lengths = torch.tensor([len(row) for row in self.response_ids(responses)], device=states.device)
         longest = int(lengths.max())
         position = torch.arange(longest, device=lengths.device)
         mask = position >= longest - lengths[:, None]
@@ -204,17 +240,19 @@ class Reasoner(nn.Module):
         return Generation(list(responses), token_ids, states[:, -longest:], mask, _ended=(True,) * len(responses))
 
     def _generation_config(self, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
-        # top_k is named because transformers would otherwise keep the 50 likeliest tokens only.
+        # All are named, because what is not is taken from the checkpoint (Qwen2.5-VL: 0.1, 0.001, 1), or, of top_k, is
+        # 50. Greedily they are at transformers' neutral values, at which it does not warn of them.
         chance: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        greedy: dict[str, Any] = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
-            eos_token_id=self.end_token_id,
+            eos_token_id=list(self.end_token_ids),
             pad_token_id=self.pad_token_id,
             return_dict_in_generate=True,
             use_cache=True,
             # Named, because a checkpoint's own 1.05 (Qwen2.5-VL) would punish coordinates that occur twice.
             repetition_penalty=1.0,
-            **(chance if temperature > 0 else {"do_sample": False}),
+            **(chance if temperature > 0 else greedy),
         )
 
     def _feed_last_token(self, output: Any, inputs: BatchFeature) -> None:
@@ -231,7 +269,7 @@ class Reasoner(nn.Module):
         )
 
     def _response_mask(self, token_ids: Tensor) -> tuple[Tensor, tuple[bool, ...]]:
-        is_end = token_ids == self.end_token_id
+        is_end = torch.isin(token_ids, torch.tensor(self.end_token_ids, device=token_ids.device))
         ends_before = is_end.cumsum(dim=1) - is_end.long()
         return ends_before == 0, tuple(is_end.any(dim=1).tolist())
 

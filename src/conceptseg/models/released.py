@@ -119,7 +119,7 @@ def _write_mllm(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype | None)
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     checkpoint.mllm_config.save_pretrained(folder)
-    read_processor(checkpoint.mllm_folder).save_pretrained(folder)
+    read_processor(checkpoint.mllm_folder, checkpoint.mllm_config).save_pretrained(folder)
     if (checkpoint.mllm_folder / _GENERATION_FILE).is_file():
         shutil.copyfile(checkpoint.mllm_folder / _GENERATION_FILE, folder / _GENERATION_FILE)
 

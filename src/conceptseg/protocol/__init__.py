@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from conceptseg.protocol.mosaic import Mosaic, build_mosaic
 from conceptseg.protocol.response import Problem, Response, format_box, format_response, parse_response
-from conceptseg.protocol.template import SYSTEM_PROMPT, render_prompt, template_names
+from conceptseg.protocol.template import SYSTEM_PROMPT, Template, read_template, render_prompt, template_names
 
 __all__ = [
     "SYSTEM_PROMPT",
     "Mosaic",
     "Problem",
     "Response",
+    "Template",
     "build_mosaic",
     "format_box",
     "format_response",
     "parse_response",
+    "read_template",
     "render_prompt",
     "template_names",
 ]

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from conceptseg.training.config import MetaGRPOConfig, TrainingConfig
+from conceptseg.errors import ConfigError
+from conceptseg.training.config import MetaGRPOConfig, TrainingConfig, VllmSection
+from conceptseg.training.sharding import asked_sharding
 
 __all__ = ["common_arguments", "grpo_arguments", "use_one_device", "world_size"]
 
@@ -41,7 +43,7 @@ def common_arguments(config: TrainingConfig, steps: int, **more: Any) -> dict[st
         "max_grad_norm": config.max_grad_norm,
         "bf16": bf16,
         "fp16": False,
-        "use_cpu": place == "cpu",
+        **_device_arguments(place),
         "logging_steps": config.log.every,
         "logging_nan_inf_filter": False,
         "report_to": list(config.log.to) or "none",
@@ -62,7 +64,11 @@ def use_one_device(arguments: TrainingArguments) -> None:
 
 
 def grpo_arguments(config: MetaGRPOConfig, steps: int) -> dict[str, Any]:
-    """What TRL's trainer is told besides: its defaults differ from the paper's, so everything is said."""
+    """What TRL's trainer is told besides: its defaults differ from the paper's, so everything is said.
+
+    Raises:
+        ConfigError: the batch, or vLLM's copies, cannot be split over the processes.
+    """
     accumulation = config.accumulation_steps(world_size())
     vllm = config.vllm
     choices: dict[str, Any] = {
@@ -88,10 +94,38 @@ def grpo_arguments(config: MetaGRPOConfig, steps: int) -> dict[str, Any]:
         choices |= {
             "vllm_mode": vllm.mode,
             "vllm_gpu_memory_utilization": vllm.memory_share,
+            # Else vLLM keeps room for the MLLM's own limit, 128,000 tokens, or refuses to start.
+            "vllm_max_model_length": config.max_prompt_tokens + config.max_completion_tokens,
+            "vllm_tensor_parallel_size": _tensor_parallel(vllm),
+            "vllm_enable_sleep_mode": vllm.sleep,
             "vllm_server_host": vllm.host,
             "vllm_server_port": vllm.port,
         }
     return common_arguments(config, steps, **choices)
+
+
+def _tensor_parallel(vllm: VllmSection) -> int:
+    if vllm.mode == "colocate" and world_size() % vllm.tensor_parallel:
+        raise ConfigError(
+            f"vllm.tensor_parallel {vllm.tensor_parallel} does not divide the {world_size()} process(es) of the run."
+        )
+    return vllm.tensor_parallel
+
+
+def _device_arguments(place: str) -> dict[str, Any]:
+    """Whether to stay on the CPU, in the trainers' terms; accelerate gives up DeepSpeed where `use_cpu` is said.
+
+    Raises:
+        ConfigError: DeepSpeed was asked for, and the CPU beside a GPU that DeepSpeed would take.
+    """
+    if place != "cpu" or asked_sharding() != "deepspeed":
+        return {"use_cpu": place == "cpu"}
+    if torch.cuda.is_available():
+        raise ConfigError(
+            "model.device is cpu, but DeepSpeed trains on the GPUs that it sees: hide them with CUDA_VISIBLE_DEVICES=, "
+            "or leave model.device at auto."
+        )
+    return {"use_cpu": False, "ddp_backend": "gloo"}
 
 
 def _place(device: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from conceptseg.training.config import TrainingConfig
 from conceptseg.training.config_reading import save_config
 from conceptseg.training.termination import Termination
 
-__all__ = ["CONFIG_COPY", "CheckpointKeeper", "HeldOutMeter", "NumberLog", "ProgressLine", "StopOnSignal"]
+__all__ = ["CONFIG_COPY", "CheckpointKeeper", "NumberLog", "ProgressLine", "StopOnSignal", "format_seconds"]
+
+_log = logging.getLogger(__name__)
 
 CONFIG_COPY = "config.yaml"
 """The resolved configuration, beside the run and inside every checkpoint."""
@@ -85,7 +88,8 @@ class StopOnSignal(TrainerCallback):
 
 
 class ProgressLine(TrainerCallback):
-    """One live line: how far, how fast, and the numbers that matter."""
+    """How far, how fast, how long still, and the numbers that matter: a live line on a terminal, and a line in the log
+    now and then everywhere."""
 
     def __init__(self, samples_per_update: int, shown: Mapping[str, str]) -> None:
         self._samples = samples_per_update
@@ -98,7 +102,9 @@ class ProgressLine(TrainerCallback):
         """Open the line."""
         if state.is_world_process_zero:
             self._since, self._first = time.monotonic(), state.global_step
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="update", dynamic_ncols=True)
+            self._bar = tqdm(
+                total=state.max_steps, initial=state.global_step, unit="update", dynamic_ncols=True, disable=None
+            )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Move on."""
@@ -116,11 +122,13 @@ class ProgressLine(TrainerCallback):
         """Show the latest numbers."""
         if self._bar is None or not logs:
             return
-        seconds = max(1e-9, time.monotonic() - self._since)
-        rate = (state.global_step - self._first) * self._samples / seconds
         known = {name: short for name, short in self._shown.items() if isinstance(logs.get(name), (int, float))}
         self._numbers |= {short: f"{logs[name]:.3g}" for name, short in known.items()}
-        self._bar.set_postfix(self._numbers | {"samples/s": f"{rate:.3g}"})
+        pace = self._numbers | {"samples/s": f"{self._rate(state):.3g}"}
+        self._bar.set_postfix(pace)
+        if known:
+            told = ", ".join(f"{name} {value}" for name, value in pace.items())
+            _log.info("Update %d of %d: %s; %s left.", state.global_step, state.max_steps, told, self._left(state))
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the line."""
@@ -128,40 +136,21 @@ class ProgressLine(TrainerCallback):
             self._bar.close()
             self._bar = None
 
+    def _rate(self, state: TrainerState) -> float:
+        """Samples a second, measurements in between included."""
+        seconds = max(1e-9, time.monotonic() - self._since)
+        return (state.global_step - self._first) * self._samples / seconds
 
-class HeldOutMeter(TrainerCallback):
-    """Measures on samples set aside: before the first update, every so often, and after the last.
+    def _left(self, state: TrainerState) -> str:
+        rate = self._rate(state)
+        return format_seconds((state.max_steps - state.global_step) * self._samples / rate) if rate else "unknown time"
 
-    Args:
-        measure: gives the numbers.
-        log: writes a line at once, for what is measured before the first update.
-        numbers: takes what is measured after an update, to stand in that update's line.
-        every: updates between two measurements; None measures at the ends only.
-    """
 
-    def __init__(
-        self,
-        measure: Callable[[], dict[str, float]],
-        log: Callable[[dict[str, float]], None],
-        numbers: NumberLog,
-        every: int | None,
-    ) -> None:
-        self._measure = measure
-        self._log = log
-        self._numbers = numbers
-        self._every = every
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Before the first update."""
-        if state.global_step == 0:
-            self._log(self._measure())
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Every so often."""
-        due = self._every is not None and state.global_step % self._every == 0
-        if due or state.global_step == state.max_steps:
-            self._numbers.add(self._measure())
-            control.should_log = True
+def format_seconds(seconds: float) -> str:
+    """A stretch of time in the unit that suits it, e.g. `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _any_process(asked: bool, device: torch.device) -> bool:

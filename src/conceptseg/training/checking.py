@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from conceptseg.data.loading import load_reference, load_sample
-from conceptseg.data.samples import ConceptSample
-from conceptseg.errors import ImageError, InputError, SampleError, TrainingError
+from conceptseg.data.checking import why_unusable
+from conceptseg.errors import TrainingError
 from conceptseg.files import replacing
-from conceptseg.geometry import clip_box
-from conceptseg.training.drawing import SampleSet, is_same_picture
+from conceptseg.ledger import json_line
+from conceptseg.training.drawing import SampleSet
 
 __all__ = [
     "REJECTED_FILE",
@@ -23,7 +21,6 @@ __all__ = [
     "require_some",
     "require_usable",
     "sort_out",
-    "why_unusable",
 ]
 
 REJECTED_FILE = "rejected.jsonl"
@@ -41,23 +38,6 @@ class Rejection:
     """Its place in the set."""
     sample_id: str
     reason: str
-
-
-def why_unusable(sample: ConceptSample) -> str | None:
-    """What is wrong with a sample, or None.
-
-    Looked at are: pictures and masks that cannot be read or differ in size, no mask, an empty mask, a reference's box
-    that leaves its picture, an empty reference mask, and a reference that is the target itself.
-    """
-    try:
-        loaded = load_sample(sample)
-        if loaded.mask is None:
-            return "it has no mask"
-        if not loaded.mask.any():
-            return "its mask is empty"
-        return next(_reference_faults(sample), None)
-    except (ImageError, SampleError, InputError) as error:
-        return str(error)
 
 
 def check_samples(samples: SampleSet) -> list[Rejection]:
@@ -106,7 +86,7 @@ def list_rejections(rejections: list[Rejection], folder: Path) -> None:
         return
     rows: list[Mapping[str, str]] = [{"id": r.sample_id, "reason": r.reason} for r in rejections]
     with replacing(path) as fresh:
-        fresh.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        fresh.write_bytes(b"".join(map(json_line, rows)))
 
 
 def _describe(rejections: list[Rejection]) -> str:
@@ -115,18 +95,3 @@ def _describe(rejections: list[Rejection]) -> str:
     if len(rejections) > _SHOWN:
         lines.append(f"… and {len(rejections) - _SHOWN} more")
     return ";\n".join(lines)
-
-
-def _reference_faults(sample: ConceptSample) -> Iterator[str]:
-    for number, reference in enumerate(sample.references):
-        if is_same_picture(reference.image, sample.image):
-            yield f"reference {number} is the target itself"
-        loaded = load_reference(reference)
-        if loaded.mask is not None and not loaded.mask.any():
-            yield f"reference {number} has an empty mask"
-        size_hw = (loaded.image.height, loaded.image.width)
-        if reference.box is not None and clip_box(reference.box, size_hw) != tuple(reference.box):
-            yield (
-                f"reference {number}: the box {reference.box} reaches outside its picture of "
-                f"{loaded.image.width}×{loaded.image.height} pixels (width × height)"
-            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -21,9 +20,12 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from conceptseg import __version__
 from conceptseg.errors import CheckpointError, InputError, ResourceError, TrainingError
-from conceptseg.files import replacing
-from conceptseg.models.conceptseg import CONFIG_FILE, CTM_FILE, ConceptSegConfig
+from conceptseg.ledger import write_object
+from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig
+from conceptseg.models.prior import ReferencePrior
+from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.training.config import TrainingConfig
+from conceptseg.training.standing import file_sizes, read_state, require_whole
 
 __all__ = [
     "STATE_FILE",
@@ -33,13 +35,14 @@ __all__ = [
     "latest_checkpoint",
     "mark_complete",
     "prune_checkpoints",
+    "require_not_shorter",
     "require_room",
 ]
 
 STATE_FILE = "training_state.json"
 """Written last: a checkpoint without it was cut off while being written."""
 
-_MLLM = "mllm"
+_MLLM, _SAM = "mllm", "sam"
 _NUMBERED = re.compile(r"checkpoint-(\d+)")
 
 
@@ -47,7 +50,7 @@ _NUMBERED = re.compile(r"checkpoint-(\d+)")
 class CheckpointWriter:
     """Writes and reads the trained parts of a model in the checkpoint format of `ConceptSegModel`.
 
-    Parts that stay as they were are named, not copied: SAM 3 always, the MLLM unless it learns.
+    Parts that stay as they were are named, not copied: SAM 3 and the MLLM unless they learn.
     """
 
     config: ConceptSegConfig
@@ -55,6 +58,8 @@ class CheckpointWriter:
     """Folder or hub id of the MLLM that the run started from."""
     sam_source: str
     processor: ProcessorMixin
+    prior: ReferencePrior | None = None
+    """What tells SAM 3 of references, where the run started with it; it is written, not named: it is small."""
 
     def write(
         self,
@@ -62,6 +67,7 @@ class CheckpointWriter:
         translation: Mapping[str, Tensor] | None,
         mllm: PreTrainedModel | None = None,
         mllm_state: Mapping[str, Tensor] | None = None,
+        segmenter: PromptSegmenter | None = None,
     ) -> None:
         """Write what was trained.
 
@@ -70,6 +76,7 @@ class CheckpointWriter:
             translation: the CTM's tensors, None without one.
             mllm: given when it learns.
             mllm_state: its tensors.
+            segmenter: given when SAM 3 learns.
         """
         folder.mkdir(parents=True, exist_ok=True)
         learns = mllm is not None
@@ -81,8 +88,17 @@ class CheckpointWriter:
             self.processor.save_pretrained(folder / _MLLM)
         if translation is not None:
             save_file({key: value.contiguous() for key, value in translation.items()}, folder / CTM_FILE)
-        places = {"mllm": _MLLM if learns else self.mllm_source, "sam": self.sam_source}
-        config = self.config.model_copy(update=places)
+        if self.prior is not None:
+            save_file({key: value.contiguous() for key, value in self.prior.state_dict().items()}, folder / PRIOR_FILE)
+        if segmenter is not None:
+            segmenter.sam.save_pretrained(folder / _SAM)
+            segmenter.tokenizer.save_pretrained(folder / _SAM)
+        changes = {
+            "prior": None if self.prior is None else self.prior.config,
+            "mllm": _MLLM if learns else self.mllm_source,
+            "sam": self.sam_source if segmenter is None else _SAM,
+        }
+        config = self.config.model_copy(update=changes)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def read_translation(self, folder: Path) -> dict[str, Tensor] | None:
@@ -101,8 +117,17 @@ class CheckpointWriter:
     @staticmethod
     def read_mllm(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
         """The MLLM's tensors of a checkpoint, under the names that `like` has for them."""
-        loaded = type(like).from_pretrained(folder / _MLLM, dtype=like.dtype)
-        return dict(loaded.state_dict())
+        return _read_part(folder / _MLLM, like)
+
+    @staticmethod
+    def read_sam(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
+        """SAM 3's tensors of a checkpoint of a run in which it learns."""
+        return _read_part(folder / _SAM, like)
+
+
+def _read_part(folder: Path, like: PreTrainedModel) -> dict[str, Tensor]:
+    loaded = type(like).from_pretrained(folder, dtype=like.dtype)
+    return dict(loaded.state_dict())
 
 
 def mark_complete(folder: Path, config: TrainingConfig, step: int) -> None:
@@ -111,10 +136,10 @@ def mark_complete(folder: Path, config: TrainingConfig, step: int) -> None:
         "step": step,
         "stage": config.stage,
         "config": config.model_dump(mode="json"),
+        "files": file_sizes(folder),
         "versions": {"conceptseg": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }
-    with replacing(folder / STATE_FILE) as fresh:
-        fresh.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_object(folder / STATE_FILE, state)
 
 
 def complete_checkpoints(out: Path) -> list[Path]:
@@ -127,7 +152,8 @@ def latest_checkpoint(out: Path, config: TrainingConfig) -> Path | None:
     """The checkpoint to resume from, or None for a fresh start; checkpoints cut off while being written are removed.
 
     Raises:
-        InputError: the folder holds a run with another configuration; all keys that differ are named.
+        InputError: the folder holds a run with another configuration; all keys that differ are named. Or the checkpoint
+            is damaged.
     """
     whole = complete_checkpoints(out)
     for path in out.glob("checkpoint-*"):
@@ -188,7 +214,21 @@ def explain_full_disk(out: Path) -> Iterator[None]:
 
 def _is_full_disk(error: BaseException) -> bool:
     """Safetensors and torch wrap the system's error in their own, with its text."""
-    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or any(words in str(error) for words in ("No space left", "quota exceeded"))
+
+
+def require_not_shorter(resume: Path | None, steps: int) -> None:
+    """A run may be made longer, not shorter than it already is.
+
+    Raises:
+        InputError: the checkpoint is of a later update than the run's last.
+    """
+    if resume is not None and _step_of(resume) > steps:
+        raise InputError(
+            f"{resume.parent} has done {_step_of(resume)} updates, max_steps (or epochs) ask for {steps}: raise it to "
+            "go on, or set another `out`."
+        )
 
 
 def _step_of(path: Path) -> int:
@@ -198,18 +238,21 @@ def _step_of(path: Path) -> int:
 
 def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, Any]:
     """A stored configuration with what options were added since stand at when nobody sets them."""
+    references = stored.get("data", {}).get("references", {})
+    references.setdefault("draws", 1)  # runs from before this option kept to one draw
     try:
         return type(config).model_validate(stored).model_dump(mode="json")
     except ValueError:  # of another stage, or with options that are no more: told by what differs
         return stored
 
 
-_MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out"})
+_MAY_CHANGE = frozenset({"checkpoints", "log", "workers", "out", "max_steps", "epochs"})
 
 
 def _require_same_run(checkpoint: Path, config: TrainingConfig) -> None:
-    stored: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["config"]
-    before = _with_defaults(stored, config)
+    state = read_state(checkpoint / STATE_FILE)
+    require_whole(checkpoint, state)
+    before = _with_defaults(state["config"], config)
     now = config.model_dump(mode="json")
     differing = sorted(
         key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in _MAY_CHANGE

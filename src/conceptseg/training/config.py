@@ -7,9 +7,9 @@ and command lines become these objects in `conceptseg.training.config_reading`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from conceptseg.errors import ConfigError
 from conceptseg.training.rewards import WithoutProxy
@@ -26,6 +26,7 @@ __all__ = [
     "ResponseSection",
     "RewardSection",
     "SegmentationSection",
+    "SegmenterSection",
     "Stage",
     "TrainingConfig",
     "VllmSection",
@@ -35,9 +36,29 @@ __all__ = [
 
 Stage: TypeAlias = Literal["warmup", "meta-grpo"]
 
+_LARGEST_SEED = 2**32 - 1  # NumPy's
+
+
+def _named(value: object) -> object:
+    """An empty word would stand for the working directory, and no file has a NUL in its name."""
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError(f"expected the name of a file or folder, got {value!r}")
+    return value
+
+
+def _as_list(value: object) -> object:
+    """One folder alone, without the brackets of a list."""
+    return [value] if isinstance(value, (str, Path)) else value
+
+
+_Path: TypeAlias = Annotated[Path, BeforeValidator(_named)]
+_Seed: TypeAlias = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
+_Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+_Updates: TypeAlias = Annotated[int, Field(gt=0, le=10**9)]
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -52,7 +73,8 @@ class ModelSection(_Section):
     fresh_translation: bool = False
     """Forget the checkpoint's concept translation and start it anew."""
     template: str | None = None
-    """Prompt template, instead of the checkpoint's; "direct" asks for no rule and no check."""
+    """Prompt template, instead of the checkpoint's: a name ("direct" asks for no rule and no check), or the folder of
+    one's own, whose texts are then kept with the model."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where a single process trains: "auto" is the first CUDA device, else the CPU; another GPU is chosen with
     CUDA_VISIBLE_DEVICES. "mps", an Apple GPU, is untried. Under `accelerate launch` each process has its own."""
@@ -71,37 +93,42 @@ class WorldSection(_Section):
     """Samples of one epoch."""
     first: int = Field(default=0, ge=0)
     """Index of the first sample, e.g. to hold some out."""
-    seed: int = 0
+    seed: _Seed = 0
     """Another seed is another world."""
     size_px: int = Field(default=168, ge=32)
     """Side of the pictures."""
 
 
 class ReferenceSection(_Section):
-    """Which references a sample is shown with; they depend on (seed, sample id) alone, never on order."""
+    """Which references a sample is shown with; they depend on (seed, sample id, epoch) alone, never on order."""
 
     count: int = Field(default=4, ge=0)
     """How many, at most; 4 make the paper's 2×2 mosaic, 1 its 1×1. Context-reasoning samples keep their own."""
     from_others: bool = True
     """Draw from other samples of the same task and concept where a sample has none of its own."""
+    draws: int | None = Field(default=None, gt=0)
+    """Different draws for one sample, epoch after epoch and then over again. None draws anew every epoch (Appendix I),
+    1 keeps to the same references. Stage I reads and keeps a response for each draw."""
     withhold_proxy: bool = True
     """Withhold one reference's box for verification (§3.2); needs two references."""
-    seed: int | None = None
+    seed: _Seed | None = None
     """Of the draw; None takes the run's seed."""
 
 
 class DataSection(_Section):
     """What is learned from: folders of samples, ConceptWorld, or both."""
 
-    folders: tuple[Path, ...] = ()
+    folders: Annotated[tuple[_Path, ...], BeforeValidator(_as_list)] = ()
     """Folders with `samples.jsonl`."""
     split: str | None = None
     """Only samples of this split of the folders."""
+    validation: str | None = None
+    """The split whose samples are held out; where the folders have none of it, `held_out` says how many."""
     world: WorldSection | None = None
     limit: int | None = Field(default=None, gt=0)
     """Keep this many samples, chosen by the run's seed."""
-    held_out: int = Field(default=0, ge=0)
-    """Samples set aside before training; rewards and loss are measured on them."""
+    held_out: Annotated[int, Field(ge=0)] | _Share = 0
+    """Samples set aside before training, a number or a share below 1; what is learned is measured on them."""
     references: ReferenceSection = ReferenceSection()
     on_bad_sample: Literal["stop", "skip"] = "stop"
     """Whether a sample that cannot be used ends the run before it starts, or is listed and left out."""
@@ -109,7 +136,7 @@ class DataSection(_Section):
     @model_validator(mode="after")
     def _some_source(self) -> DataSection:
         if not self.folders and self.world is None:
-            raise ValueError("give folders, world, or both")
+            raise ValueError("give folders, world, or both, e.g. data.folders=my_samples")
         return self
 
 
@@ -137,14 +164,14 @@ class LogSection(_Section):
 class _RunConfig(_Section):
     """What both stages have in common."""
 
-    out: Path
-    """The run's folder: checkpoints, logs, curves, and at the end `model/`."""
+    out: _Path
+    """The run's folder: checkpoints, logs, curves, `best/`, and at the end `model/`."""
     model: ModelSection = ModelSection()
     data: DataSection
-    seed: int = 42
-    epochs: float = Field(gt=0)
-    max_steps: int | None = Field(default=None, gt=0)
-    """Updates; goes before `epochs`."""
+    seed: _Seed = 42
+    epochs: float = Field(gt=0, le=1e6)
+    max_steps: _Updates | None = None
+    """Updates; goes before `epochs`. A run may be made longer later, see `conceptseg.training.run.train`."""
     batch_size: int = Field(gt=0)
     """Of one update, over all processes and accumulation steps."""
     per_device_batch_size: int = Field(gt=0)
@@ -197,12 +224,22 @@ class ResponseSection(_Section):
     source: Literal["true_boxes", "generated", "template"] = "true_boxes"
     """Written by the frozen MLLM with its boxes replaced by the true ones; as written; or a bare template, the
     released code's way, which needs no generation. The paper says only that the MLLM is frozen."""
-    max_new_tokens: int = Field(default=768, gt=0)
-    """Longest response (Table 7)."""
+    max_new_tokens: int | None = Field(default=768, gt=0)
+    """Longest response (Table 7); None keeps the checkpoint's own limit."""
     batch_size: int = Field(default=8, gt=0)
     """Prompts at a time when responses are generated and read."""
-    cache: Path | None = None
+    cache: _Path | None = None
     """Where hidden states are kept from run to run; None is `states/` in the run's folder."""
+
+
+class SegmenterSection(_Section):
+    """Whether SAM 3 learns beside the concept translation. The paper freezes it; for one's own pictures it pays."""
+
+    learns: bool = False
+    """Its fusion encoder and mask decoder learn, a small part of SAM 3; its eyes, its words and its detector, which
+    says whether a concept is there at all, keep their weights. Checkpoints then hold SAM 3 as well."""
+    text_weight: float = Field(default=1.0, ge=0)
+    """Weight of the same loss (Eq. 5) with SAM 3 told the concept alone, so that the shortcut of Eq. 9 learns too."""
 
 
 class WarmupConfig(_RunConfig):
@@ -212,11 +249,12 @@ class WarmupConfig(_RunConfig):
     trains: Literal["translation", "responses"] = "translation"
     """"translation" is the paper's stage I. "responses" teaches the MLLM the responses themselves, boxes and all, by
     cross-entropy, and no CTM: row "+ MLLM (SFT)" of Table 4(a)."""
-    epochs: float = Field(default=20, gt=0)
+    epochs: float = Field(default=20, gt=0, le=1e6)
     batch_size: int = Field(default=128, gt=0)
     per_device_batch_size: int = Field(default=16, gt=0)
     learning_rate: float = Field(default=3e-5, gt=0)
     responses: ResponseSection = ResponseSection()
+    segmenter: SegmenterSection = SegmenterSection()
     pixel_loss: Literal["focal", "bce"] = "focal"
     """Beside dice (Eq. 5); "bce" is the released code's."""
 
@@ -224,6 +262,12 @@ class WarmupConfig(_RunConfig):
     def trains_whole_mllm(self) -> bool:
         """Whether all of the MLLM's weights learn."""
         return self.trains == "responses"
+
+    @model_validator(mode="after")
+    def _responses_have_no_masks(self) -> WarmupConfig:
+        if self.trains == "responses" and self.segmenter.learns:
+            raise ValueError("with trains=responses there are no masks to learn from: set segmenter.learns=false")
+        return self
 
 
 class RewardSection(_Section):
@@ -293,15 +337,25 @@ class VllmSection(_Section):
     mode: Literal["colocate", "server"] = "colocate"
     memory_share: float = Field(default=0.3, gt=0, lt=1)
     """Of a GPU, when colocated."""
+    tensor_parallel: int = Field(default=1, gt=0)
+    """GPUs that hold one copy of vLLM's weights together, when colocated; divides the number of processes."""
+    sleep: bool = False
+    """Give the memory of vLLM's weights and cache back during the update, when colocated."""
     host: str = "localhost"
     port: int = 8000
+
+    @model_validator(mode="after")
+    def _server_has_its_own(self) -> VllmSection:
+        if self.mode == "server" and (self.tensor_parallel > 1 or self.sleep):
+            raise ValueError("tensor_parallel and sleep are for mode=colocate: a server is told when it is started")
+        return self
 
 
 class MetaGRPOConfig(_RunConfig):
     """Stage II (§3.2, §3.4, Table 7b): the MLLM learns to induce, verify and apply rules; the CTM learns on."""
 
     stage: Literal["meta-grpo"] = "meta-grpo"
-    epochs: float = Field(default=2, gt=0)
+    epochs: float = Field(default=2, gt=0, le=1e6)
     batch_size: int = Field(default=64, gt=0)
     """Responses of one update (64 are 8 prompts with groups of 8); the paper does not say which of the two it counts,
     TRL counts responses."""

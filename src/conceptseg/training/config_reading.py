@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from conceptseg.errors import ConfigError
 from conceptseg.files import replacing
 from conceptseg.training.config import MetaGRPOConfig, Stage, TrainingConfig, WarmupConfig
+from conceptseg.training.recipes import read_recipe
+from conceptseg.training.yaml_text import read_yaml
 from conceptseg.validation import explain_mistakes
 
 __all__ = ["STAGES", "dump_config", "load_config", "save_config"]
@@ -22,23 +24,22 @@ STAGES: MappingProxyType[Stage, type[WarmupConfig] | type[MetaGRPOConfig]] = Map
 )
 """Stage → its configuration."""
 
-_EXTENDS = "extends"
-
 
 def load_config(stage: Stage, file: str | Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Read a stage's configuration.
 
-    A file may say `extends: OTHER.yaml` (relative to itself): it is laid over the other file, key by key.
+    A file may say `extends: OTHER.yaml` (relative to itself) or `extends: NAME`: it is laid over the other recipe, key
+    by key.
 
     Args:
-        stage: "warmup" or "meta-grpo"; a file that names another stage is refused.
-        file: YAML; None starts from the defaults.
+        stage: "warmup" or "meta-grpo"; a recipe that names another stage is refused.
+        file: YAML, or a recipe of the package by name; None starts from the defaults.
         overrides: words like `data.world.count=64`; the value is YAML, and `null` takes a key back to its default.
 
     Raises:
         ConfigError: everything that is wrong with file and overrides, in one message.
     """
-    values: dict[str, Any] = {} if file is None else _read_file(Path(file), ())
+    values: dict[str, Any] = {} if file is None else read_recipe(file)
     mistakes = [complaint for word in overrides if (complaint := _apply(word, values))]
     said = values.pop("stage", stage)
     if said != stage:
@@ -65,31 +66,6 @@ def save_config(config: TrainingConfig, path: Path) -> None:
         fresh.write_text(dump_config(config), encoding="utf-8")
 
 
-def _read_file(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise ConfigError(f"{path} extends itself.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold keys and values, got {type(values).__name__}.")
-    base = values.pop(_EXTENDS, None)
-    if base is None:
-        return values
-    return _merge(_read_file(path.parent / str(base), (*seen, path.resolve())), values)
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
 def _apply(word: str, values: dict[str, Any]) -> str | None:
     """Set one `key.sub=value` in `values`; what is wrong with it, if anything."""
     dotted, equals, text = word.partition("=")
@@ -97,9 +73,9 @@ def _apply(word: str, values: dict[str, Any]) -> str | None:
     if not equals or not all(keys):
         return f"{word!r}: expected key.sub=value, e.g. learning_rate=1e-5"
     try:
-        value = _number_or(text, yaml.safe_load(text))
-    except yaml.YAMLError:
-        return f"{word!r}: the value {text!r} is not YAML"
+        value = _number_or(text, read_yaml(text, f"the value {text!r}"))
+    except ConfigError as error:
+        return f"{dotted.strip()}: {str(error).splitlines()[0].rstrip('.')}"
     for key in keys[:-1]:
         inner = values.get(key)
         values[key] = dict(inner) if isinstance(inner, dict) else {}

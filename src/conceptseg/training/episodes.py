@@ -37,11 +37,20 @@ class Episode:
     """Pixels that neither loss nor reward may count."""
     expects_rule: bool
     """Whether the prompt asks for a `<rule>`."""
+    references: tuple[Reference, ...] = ()
+    """What it is shown with, as it is stored: a prior reads it again, and nothing is kept in memory for it."""
+    draw: int = 0
+    """Which of the draws of its references these are."""
 
     @property
     def id(self) -> str:
         """The sample's id."""
         return self.sample.id
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Tells what is seen in it from what is seen in others: the sample's id and the draw of its references."""
+        return self.sample.id, self.draw
 
     def read(self, text: str) -> Response:
         """A response to this episode's prompt, held against what it asked for."""
@@ -57,14 +66,15 @@ class EpisodeBuilder:
 
     Args:
         model: whose protocol the prompts follow.
-        references_of: chooses a sample's references; None shows those it brings.
+        references_of: chooses a sample's references, given the sample and the number of the draw; None shows those it
+            brings.
         withhold_proxy: whether one reference's box is kept back for verification (§3.2).
     """
 
     def __init__(
         self,
         model: ConceptSegModel,
-        references_of: Callable[[ConceptSample], Sequence[Reference]] | None = None,
+        references_of: Callable[[ConceptSample, int], Sequence[Reference]] | None = None,
         *,
         withhold_proxy: bool = True,
     ) -> None:
@@ -72,19 +82,21 @@ class EpisodeBuilder:
         self._references_of = references_of
         self._withhold_proxy = withhold_proxy
 
-    def __call__(self, sample: ConceptSample) -> Episode:
-        """The episode of a sample.
+    def __call__(self, sample: ConceptSample, draw: int = 0) -> Episode:
+        """The episode of a sample, shown with one of the draws of its references.
 
         Raises:
             ImageError: a picture or mask cannot be read, or they differ in size.
             SampleError: the sample has no mask or an empty one, or a reference's box lies outside its picture.
         """
         loaded = load_sample(_without_references(sample))
-        return self.build(sample, loaded, [load_reference(r) for r in self.references_of(sample)])
+        references = tuple(self.references_of(sample, draw))
+        episode = self.build(sample, loaded, [load_reference(reference) for reference in references])
+        return replace(episode, references=references, draw=draw)
 
-    def references_of(self, sample: ConceptSample) -> Sequence[Reference]:
+    def references_of(self, sample: ConceptSample, draw: int = 0) -> Sequence[Reference]:
         """The references that a sample is shown with."""
-        return sample.references if self._references_of is None else self._references_of(sample)
+        return sample.references if self._references_of is None else self._references_of(sample, draw)
 
     def build(self, sample: ConceptSample, target: LoadedSample, references: Sequence[LoadedReference]) -> Episode:
         """The episode of a sample whose pictures are in memory already.

@@ -7,14 +7,24 @@ from typing import Literal
 
 import torch
 
-from conceptseg.errors import CheckpointError, ConfigError
+from conceptseg.errors import CheckpointError, ConfigError, InputError
 from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel
+from conceptseg.models.config import change_protocol
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
-from conceptseg.protocol import template_names
 from conceptseg.training.config import ModelSection, TrainingConfig
 
-__all__ = ["load_for_training", "sources_of", "training_protocol", "wanted_translation", "weight_dtype"]
+__all__ = [
+    "DRAWING_PARTS",
+    "load_for_training",
+    "sources_of",
+    "training_protocol",
+    "wanted_translation",
+    "weight_dtype",
+]
+
+DRAWING_PARTS = ("detr_encoder", "mask_decoder")
+"""The modules of `Sam3Model` that lie between its eyes and the semantic mask: what learns when SAM 3 does."""
 
 _DEFAULT_TOKENS = 8  # L2 of Table 7
 _log = logging.getLogger(__name__)
@@ -88,11 +98,12 @@ def training_protocol(config: ConceptSegConfig, section: ModelSection, max_new_t
     Raises:
         ConfigError: no such template.
     """
-    if section.template is not None and section.template not in template_names():
-        raise ConfigError(f"model.template: there is no {section.template!r}. Known: {', '.join(template_names())}.")
     changes = {"template": section.template, "max_new_tokens": max_new_tokens}
-    known = {key: value for key, value in changes.items() if value is not None}
-    return config.model_copy(update={"protocol": config.protocol.model_copy(update=known)})
+    try:
+        protocol = change_protocol(config.protocol, {name: value for name, value in changes.items() if value})
+    except InputError as error:
+        raise ConfigError(f"model.template: {error}") from error
+    return config.model_copy(update={"protocol": protocol})
 
 
 def _fresh(config: TranslationConfig, seed: int) -> ConceptTranslation:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from conceptseg.data.samples import ConceptSample
+from conceptseg.images import load_image
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.segmenter import upsample_logits
 from conceptseg.protocol import Response
+from conceptseg.training.answers import Answerer, evaluating, score_answers
 from conceptseg.training.config import MetaGRPOConfig
 from conceptseg.training.episodes import Episode
+from conceptseg.training.held_out import Measured
 from conceptseg.training.meta_grpo import reward_parts
 from conceptseg.training.objective import MaskTruth, box_fractions, decode_tokens, mask_scores
 from conceptseg.training.pictures import Glimpse, overlay
+from conceptseg.training.seeing import encode_episodes
 from conceptseg.training.states import consecutive
 
-__all__ = ["look_at", "measure_rewards"]
+__all__ = ["look_at", "look_at_answers", "measure_answers", "measure_rewards"]
 
 
 @torch.no_grad()
@@ -44,7 +49,7 @@ def measure_rewards(
         batch_size: episodes at a time.
     """
     measured: list[dict[str, float]] = []
-    with _evaluating(model), torch.random.fork_rng(enabled=seed is not None):
+    with evaluating(model), torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         for places in consecutive(len(episodes), batch_size):
@@ -57,7 +62,7 @@ def look_at(model: ConceptSegModel, episodes: Sequence[Episode], config: MetaGRP
     """What the model says of some samples, and the masks that come of it."""
     if not episodes:
         return []
-    with _evaluating(model):
+    with evaluating(model):
         generation = model.reason([episode.prompt for episode in episodes])
         responses = [episode.read(text) for episode, text in zip(episodes, generation.texts, strict=True)]
         semantic = _semantic(model, episodes, responses, generation, config)
@@ -70,16 +75,20 @@ def look_at(model: ConceptSegModel, episodes: Sequence[Episode], config: MetaGRP
     return glimpses
 
 
-@contextmanager
-def _evaluating(model: ConceptSegModel) -> Iterator[None]:
-    """Evaluation mode inside the block; TRL files the numbers of an update by the mode its policy is in afterwards."""
-    mllm = model.reasoner.mllm
-    training = mllm.training
-    model.eval()
-    try:
-        yield
-    finally:
-        mllm.train(training)
+def measure_answers(answer: Answerer, model: ConceptSegModel, samples: Sequence[ConceptSample]) -> Measured:
+    """mIoU of a model's own answers to samples, with the references that they bring."""
+    with evaluating(model):
+        return Measured(scores := score_answers(samples, answer(model, samples)), {"miou": fmean(scores.values())})
+
+
+def look_at_answers(answer: Answerer, model: ConceptSegModel, samples: Sequence[ConceptSample]) -> list[Glimpse]:
+    """What a model answers to samples, and the masks that come of it."""
+    with evaluating(model):
+        answers = answer(model, samples)
+    return [
+        Glimpse(sample.id, overlay(load_image(sample.image), given.mask), given.said)
+        for sample, given in zip(samples, answers, strict=True)
+    ]
 
 
 def _measure_batch(
@@ -107,7 +116,7 @@ def _semantic(
         return None
     segmenter = model.segmenter
     answers = [e.answer_of(response) for e, response in zip(episodes, responses, strict=True)]
-    features = segmenter.encode(segmenter.preprocess([episode.image for episode in episodes]))
+    features = encode_episodes(model, episodes)
     if config.sam_prompt == "box":
         side = model.config.protocol.frame_px
         return segmenter.decode_box(features, box_fractions(responses, side), answers).semantic.float()

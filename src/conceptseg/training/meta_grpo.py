@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from conceptseg.errors import MissingExtraError, TrainingError
+from conceptseg.errors import TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
-from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
 from conceptseg.protocol import Response
+from conceptseg.training.adapters import ADAPTER_FOLDER, lora_config
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
-from conceptseg.training.config import LoraSection, MetaGRPOConfig
+from conceptseg.training.config import MetaGRPOConfig
 from conceptseg.training.episodes import Episode
 from conceptseg.training.objective import (
     MaskTruth,
@@ -46,15 +46,14 @@ from conceptseg.training.policy import (
     set_trainable,
     split_state,
 )
+from conceptseg.training.reference_policy import readable_by_name
 from conceptseg.training.rewards import box_reward, check_reward, format_reward, meta_reward, unified_reward
+from conceptseg.training.seeing import encode_episodes
 from conceptseg.training.shared_pictures import share_pictures
 from conceptseg.training.states import consecutive
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
 
-__all__ = ["ADAPTER_FOLDER", "MetaGRPOTrainer", "reward_parts"]
-
-ADAPTER_FOLDER = "adapter"
-"""Where a checkpoint of a LoRA run keeps what was trained; such a checkpoint is no model of its own."""
+__all__ = ["MetaGRPOTrainer", "reward_parts"]
 
 
 def reward_parts(config: MetaGRPOConfig, episode: Episode, response: Response) -> dict[str, float]:
@@ -99,22 +98,23 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         self._reasoner = model.reasoner
         self._frame_px = model.config.protocol.frame_px
         self._segmenter = _segmenter_of(config, model)
-        self._seen: tuple[dict[str, int], ImageFeatures] | None = None
+        self._seen: tuple[dict[tuple[str, int], int], ImageFeatures] | None = None
         policy = model.reasoner.mllm
         if model.translation is not None:
             join_translation(policy, model.translation)
         set_trainable(policy, config.policy, translation=config.trains_translation)
         model.reasoner.processor.tokenizer.padding_side = "left"
         rewards: list[Any] = [self.unified]
-        super().__init__(
-            model=policy,
-            reward_funcs=rewards,
-            args=arguments,
-            train_dataset=data,
-            processing_class=model.reasoner.processor,
-            callbacks=list(callbacks),
-            peft_config=_lora_config(config) if config.policy.mllm == "lora" else None,
-        )
+        with readable_by_name(policy):
+            super().__init__(
+                model=policy,
+                reward_funcs=rewards,
+                args=arguments,
+                train_dataset=data,
+                processing_class=model.reasoner.processor,
+                callbacks=list(callbacks),
+                peft_config=lora_config(config) if config.policy.mllm == "lora" else None,
+            )
         for mllm in (policy, self.ref_model):
             if mllm is not None:
                 share_pictures(self.accelerator.unwrap_model(mllm))
@@ -164,14 +164,6 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         translation = getattr(policy, "concept_translation", None)
         segmenter = self._model.segmenter if self._model.has_segmenter else None
         return ConceptSegModel(self._model.config, self._reasoner, translation, segmenter)
-
-    def merged_model(self) -> ConceptSegModel:
-        """The model at the end of a LoRA run, its adapter merged into the MLLM; the trainer is of no use afterwards."""
-        policy = self.accelerator.unwrap_model(self.model).merge_and_unload()
-        translation = policy._modules.pop("concept_translation", None)
-        return ConceptSegModel(
-            self._model.config, Reasoner(policy, self._reasoner.processor), translation, self._model.segmenter
-        )
 
     def trained_parts(self, state: Mapping[str, Tensor]) -> TrainedParts:
         """The MLLM and, where there is one, its translation."""
@@ -266,15 +258,15 @@ class MetaGRPOTrainer(RunHooks, GRPOTrainer):
         return tokens[-1]
 
     def _features_of(self, episodes: Sequence[Episode], everyone: Sequence[Episode] | None = None) -> ImageFeatures:
-        """SAM 3's features of targets; each target of a batch of rollouts is encoded once for all its responses."""
-        segmenter = self._require_segmenter()
-        if self._seen is None or any(e.id not in self._seen[0] for e in episodes):
-            unique = {e.id: e for e in (everyone or episodes)}
-            with torch.no_grad():
-                features = segmenter.encode(segmenter.preprocess([e.image for e in unique.values()]))
-            self._seen = ({name: row for row, name in enumerate(unique)}, features)
+        """SAM 3's features of targets; each target of a batch of rollouts is encoded once for all its responses, and
+        its references are looked at once."""
+        self._require_segmenter()
+        if self._seen is None or any(e.key not in self._seen[0] for e in episodes):
+            unique = {e.key: e for e in (everyone or episodes)}
+            features = encode_episodes(self._model, list(unique.values()))
+            self._seen = ({key: row for row, key in enumerate(unique)}, features)
         rows, features = self._seen
-        return features.select([rows[e.id] for e in episodes])
+        return features.select([rows[e.key] for e in episodes])
 
     def _require_segmenter(self) -> PromptSegmenter:
         if self._segmenter is None:
@@ -302,22 +294,6 @@ def _segmenter_of(config: MetaGRPOConfig, model: ConceptSegModel) -> PromptSegme
             "or set model.fresh_translation=true for one-stage training."
         )
     return model.segmenter.requires_grad_(False).eval()
-
-
-def _lora_config(config: MetaGRPOConfig) -> Any:
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise MissingExtraError("LoRA needs peft: pip install 'conceptseg[train]'.") from error
-    section: LoraSection = config.policy.lora
-    return LoraConfig(
-        r=section.rank,
-        lora_alpha=section.alpha,
-        lora_dropout=section.dropout,
-        target_modules=rf".*language_model.*\.({'|'.join(section.targets)})",
-        modules_to_save=["concept_translation"] if config.trains_translation else None,
-        task_type="CAUSAL_LM",
-    )
 
 
 def _pad_right(

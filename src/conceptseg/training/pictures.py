@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from conceptseg.files import replacing
 from conceptseg.images import resize_image, resize_mask
+from conceptseg.ledger import json_line, read_rows
 
 __all__ = ["CONTACT_SHEET", "CURVES", "Glimpse", "Watcher", "contact_sheet", "overlay", "plot_curves", "plot_lines"]
 
@@ -67,7 +67,7 @@ class Watcher(TrainerCallback):
             glimpse.picture.save(folder / f"{number}.png")
         rows = [{"id": g.sample_id, "picture": f"{n}.png", "text": g.text} for n, g in enumerate(glimpses)]
         with replacing(folder / "said.jsonl") as fresh:
-            fresh.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+            fresh.write_bytes(b"".join(map(json_line, rows)))
 
 
 def overlay(image: Image.Image, mask: Bool[np.ndarray, "h w"]) -> Image.Image:
@@ -167,6 +167,6 @@ def _series(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, 
 
 
 def _read_column(path: Path) -> tuple[int, list[Glimpse]]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    glimpses = [Glimpse(row["id"], Image.open(path.parent / row["picture"]), row["text"]) for row in rows]
+    rows = read_rows(path, lambda row: all(isinstance(row.get(key), str) for key in ("id", "picture", "text"))).rows
+    glimpses = [Glimpse(row["id"], Image.open(path.parent / Path(row["picture"]).name), row["text"]) for row in rows]
     return int(path.parent.name.removeprefix("step-")), glimpses

@@ -17,9 +17,10 @@ from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.config import ConceptSegConfig
 from conceptseg.models.full_size import KNOWN_MODELS, qwen2_5_vl_config
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
+from conceptseg.training.activations import segmenter_activations
 from conceptseg.training.config import MetaGRPOConfig, ModelSection, TrainingConfig, WarmupConfig
 from conceptseg.training.drawing import collect_samples
-from conceptseg.training.loading import training_protocol, wanted_translation, weight_dtype
+from conceptseg.training.loading import DRAWING_PARTS, training_protocol, wanted_translation, weight_dtype
 
 __all__ = ["Launch", "Memory", "PartCount", "TrainingPlan", "plan_training", "read_launch"]
 
@@ -65,6 +66,7 @@ class Memory:
     frozen: int
     """SAM 3, and in stage I the MLLM."""
     activations: int
+    """Of the MLLM where it learns, and of SAM 3 where gradients pass through it."""
 
     @property
     def total(self) -> int:
@@ -83,6 +85,8 @@ class TrainingPlan:
     launch: Launch
     parts: tuple[PartCount, ...]
     memory: Memory
+    responses: int = 0
+    """Responses that stage I reads and keeps, at most: one for each sample and draw of its references."""
 
     @property
     def trainable(self) -> int:
@@ -121,15 +125,22 @@ def plan_training(config: TrainingConfig, launch: Launch | None = None) -> Train
     train, held_out = collect_samples(config.data, config.seed)
     sizes = _sizes_of(config.model)
     parts = _count(config, sizes)
+    steps = config.update_steps(len(train))
     return TrainingPlan(
         samples=len(train),
         held_out=len(held_out),
-        steps=config.update_steps(len(train)),
+        steps=steps,
         accumulation=accumulation,
         launch=launch,
         parts=parts,
         memory=_memory(config, sizes, parts, launch),
+        responses=_responses(config, steps, len(train)) if isinstance(config, WarmupConfig) else 0,
     )
+
+
+def _responses(config: WarmupConfig, steps: int, samples: int) -> int:
+    shown, draws = steps * config.batch_size, config.data.references.draws
+    return shown if draws is None else min(shown, draws * samples)
 
 
 def read_launch(file: Path) -> Launch:
@@ -187,7 +198,7 @@ def _count(config: TrainingConfig, sizes: _Sizes) -> tuple[PartCount, ...]:
     with torch.device("meta"):
         mllm = Qwen2_5_VLForConditionalGeneration(sizes.mllm)
         mllm.tie_weights()
-        sam = _parameters(Sam3Model(sizes.sam))
+        sam = Sam3Model(sizes.sam)
         translation = _parameters(ConceptTranslation(_translation(config, sizes)))
     vision = _parameters(mllm.model.visual)
     language = _parameters(mllm) - vision
@@ -207,8 +218,16 @@ def _count(config: TrainingConfig, sizes: _Sizes) -> tuple[PartCount, ...]:
         PartCount("MLLM, vision tower", vision, learning[0]),
         PartCount("MLLM, language model", language + adapter, learning[1]),
         PartCount("concept translation", translation, learning[2]),
-        PartCount("SAM 3", sam, 0),
+        PartCount("SAM 3", _parameters(sam), _drawing_parts(sam) if _teaches_sam(config) else 0),
     )
+
+
+def _teaches_sam(config: TrainingConfig) -> bool:
+    return isinstance(config, WarmupConfig) and config.segmenter.learns
+
+
+def _drawing_parts(sam: nn.Module) -> int:
+    return sum(_parameters(getattr(sam, name)) for name in DRAWING_PARTS)
 
 
 def _translation(config: TrainingConfig, sizes: _Sizes) -> TranslationConfig:
@@ -229,6 +248,7 @@ def _memory(config: TrainingConfig, sizes: _Sizes, parts: tuple[PartCount, ...],
     wide = _weight_bytes(config, launch)
     mllm = vision.total + language.total
     learning = vision.trainable + language.trainable
+    ours = translation.trainable + sam.trainable  # always float32
     is_policy = isinstance(config, MetaGRPOConfig) or config.trains == "responses"
 
     def share(count: int, *, sharded: bool) -> int:
@@ -239,14 +259,18 @@ def _memory(config: TrainingConfig, sizes: _Sizes, parts: tuple[PartCount, ...],
     reference = isinstance(config, MetaGRPOConfig) and config.beta > 0 and config.policy.mllm == "full"
     return Memory(
         weights=share(weights + translation.total * _FLOAT32, sharded=launch.shards_weights),
-        gradients=share(learning * wide + translation.trainable * _FLOAT32, sharded=launch.shards_gradients),
-        optimizer=share(
-            learning * states + translation.trainable * _ADAM_STATES * _FLOAT32, sharded=launch.shards_optimizer
-        ),
+        gradients=share(learning * wide + ours * _FLOAT32, sharded=launch.shards_gradients),
+        optimizer=share(learning * states + ours * _ADAM_STATES * _FLOAT32, sharded=launch.shards_optimizer),
         reference=share(mllm * wide, sharded=launch.shards_weights) if reference else 0,
         frozen=sam.total * _FLOAT32 + (0 if is_policy else mllm * wide),
-        activations=_activation_bytes(config, sizes) if is_policy else 0,
+        activations=(_activation_bytes(config, sizes) if is_policy else 0) + _mask_bytes(config, sizes),
     )
+
+
+def _mask_bytes(config: TrainingConfig, sizes: _Sizes) -> int:
+    """What SAM 3 keeps of a batch for the way back to the concept tokens."""
+    learns = config.trains == "translation" if isinstance(config, WarmupConfig) else config.segmentation.weight > 0
+    return config.per_device_batch_size * segmenter_activations(sizes.sam) * _FLOAT32 if learns else 0
 
 
 def _activation_bytes(config: TrainingConfig, sizes: _Sizes) -> int:
@@ -255,6 +279,7 @@ def _activation_bytes(config: TrainingConfig, sizes: _Sizes) -> int:
     square = vision.patch_size * vision.spatial_merge_size
     images = 2 * (sizes.config.protocol.frame_px // square) ** 2
     said = config.max_completion_tokens if isinstance(config, MetaGRPOConfig) else config.responses.max_new_tokens
+    said = said or sizes.config.protocol.max_new_tokens
     tokens = min(images + _WORDS, config.max_prompt_tokens) + said
     units = config.per_device_batch_size * tokens * text.hidden_size
     recompute = isinstance(config, MetaGRPOConfig) and config.policy.gradient_checkpointing

@@ -28,6 +28,7 @@ __all__ = [
     "join_translation",
     "set_trainable",
     "split_state",
+    "take_translation",
 ]
 
 _PART = "concept_translation"
@@ -90,6 +91,12 @@ class TokenReader:
 def join_translation(mllm: PreTrainedModel, translation: ConceptTranslation) -> None:
     """Make a concept translation a part of the MLLM module."""
     mllm.add_module(_PART, translation)
+
+
+def take_translation(mllm: nn.Module) -> ConceptTranslation | None:
+    """Part a joined translation from the MLLM again; None where there is none."""
+    part = mllm._modules.pop(_PART, None)
+    return part if isinstance(part, ConceptTranslation) else None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -13,6 +13,7 @@ from conceptseg.errors import InputError
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.protocol import Response, format_response
 from conceptseg.training.config import ResponseSection
+from conceptseg.training.drawing import Turn
 from conceptseg.training.episodes import Episode
 from conceptseg.training.states import StateRecord, StateStore, address_of, consecutive
 
@@ -47,10 +48,11 @@ def template_response(episode: Episode) -> tuple[str, str]:
 def read_episodes(model: ConceptSegModel, episodes: Sequence[Episode], section: ResponseSection) -> list[StateRecord]:
     """Responses of a batch of episodes with their hidden states, from the frozen MLLM."""
     prompts = [episode.prompt for episode in episodes]
+    longest = longest_response(model, section)
     if section.source == "template":
         said = [template_response(episode) for episode in episodes]
     else:
-        generation = model.reasoner.generate(prompts, max_new_tokens=section.max_new_tokens)
+        generation = model.reasoner.generate(prompts, max_new_tokens=longest)
         responses = [episode.read(text) for episode, text in zip(episodes, generation.texts, strict=True)]
         if section.source == "generated":
             answers = [episode.answer_of(response) for episode, response in zip(episodes, responses, strict=True)]
@@ -62,45 +64,54 @@ def read_episodes(model: ConceptSegModel, episodes: Sequence[Episode], section: 
     return [StateRecord(text, answer, states[mask]) for (text, answer), states, mask in read_rows]
 
 
+def longest_response(model: ConceptSegModel, section: ResponseSection) -> int:
+    """In tokens: what the configuration says, or the checkpoint's own limit."""
+    return section.max_new_tokens or model.config.protocol.max_new_tokens
+
+
 def fill_store(
     model: ConceptSegModel,
-    build: Callable[[ConceptSample], Episode],
+    build: Callable[[ConceptSample, int], Episode],
     samples: Sequence[ConceptSample],
+    turns: Iterable[Turn],
     section: ResponseSection,
     store: StateStore,
     fingerprint: str,
     *,
     share: tuple[int, int] = (0, 1),
-) -> dict[int, str]:
-    """Make sure that the store holds a record for each sample.
+) -> dict[Turn, str]:
+    """Make sure that the store holds a record for each turn: for a sample one for each draw of its references.
 
-    Samples are read in fixed groups of `section.batch_size`, and a group is done as a whole: rounding depends on what
+    Turns are read in fixed groups of `section.batch_size`, and a group is done as a whole: rounding depends on what
     stands beside a sample in its batch, and a run that was interrupted here must come to the same states.
 
     Args:
         model: whose MLLM reads.
-        build: makes a sample's episode.
+        build: makes a sample's episode, given the number of a draw of its references.
         samples: all of them.
+        turns: which of them will come up, with which references; each is read once, however often it comes.
         section: how responses come about.
         store: what to fill.
         fingerprint: of the MLLM.
         share: (rank, processes): which of the groups to do.
 
     Returns:
-        Place of a sample → address of its record, for this process's share.
+        Turn → address of its record, for this process's share.
     """
     rank, processes = share
-    groups = list(consecutive(len(samples), section.batch_size))[rank::processes]
-    addresses: dict[int, str] = {}
+    wanted = sorted(set(turns), key=lambda turn: (turn.draw, turn.place))
+    groups = list(consecutive(len(wanted), section.batch_size))[rank::processes]
+    addresses: dict[Turn, str] = {}
+    longest = longest_response(model, section)
     made = 0
-    for group in groups:
-        episodes = [build(samples[place]) for place in group]
-        found = [address_of(e, fingerprint, section.source, section.max_new_tokens) for e in episodes]
+    for group in (wanted[numbers.start : numbers.stop] for numbers in groups):
+        episodes = [build(samples[turn.place], turn.draw) for turn in group]
+        found = [address_of(e, fingerprint, section.source, longest) for e in episodes]
         if any(address not in store for address in found):
             made += len(group)
             for address, record in zip(found, read_episodes(model, episodes, section), strict=True):
                 store.add(address, record)
         addresses |= dict(zip(group, found, strict=True))
     store.flush()
-    _log.info("Hidden states: %d of %d samples read now, the rest found on disk.", made, len(addresses))
+    _log.info("Hidden states: %d of %d responses read now, the rest found on disk.", made, len(addresses))
     return addresses

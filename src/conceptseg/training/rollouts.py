@@ -12,6 +12,7 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import TrainingError
 from conceptseg.models.processing import tokenize
 from conceptseg.models.reasoner import Reasoner
+from conceptseg.training.drawing import Turn
 from conceptseg.training.episodes import Episode
 
 __all__ = ["episode_dataset", "prompt_length"]
@@ -25,12 +26,12 @@ class _EpisodeRows:
     def __init__(
         self,
         samples: Sequence[ConceptSample],
-        order: Sequence[int],
-        build: Callable[[ConceptSample], Episode],
+        order: Sequence[Turn],
+        build: Callable[[ConceptSample, int], Episode],
         check: Callable[[Episode], None],
     ) -> None:
         self._samples, self._order, self._build, self._check = samples, order, build, check
-        self._recent: OrderedDict[int, Episode] = OrderedDict()
+        self._recent: OrderedDict[Turn, Episode] = OrderedDict()
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         """Rows for a batch of positions: the prompt's messages, its images, and the episode itself for the rewards."""
@@ -42,29 +43,29 @@ class _EpisodeRows:
         }
 
     def _episode(self, position: int) -> Episode:
-        place = self._order[position]
-        if place not in self._recent:
-            episode = self._build(self._samples[place])
+        turn = self._order[position]
+        if turn not in self._recent:
+            episode = self._build(self._samples[turn.place], turn.draw)
             self._check(episode)
-            self._recent[place] = episode
+            self._recent[turn] = episode
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
-        return self._recent[place]
+        return self._recent[turn]
 
 
 def episode_dataset(
     samples: Sequence[ConceptSample],
-    order: Sequence[int],
-    build: Callable[[ConceptSample], Episode],
+    order: Sequence[Turn],
+    build: Callable[[ConceptSample, int], Episode],
     reasoner: Reasoner,
     max_prompt_tokens: int,
 ) -> Dataset:
-    """Draws of a run as TRL's dataset; nothing is built before it comes up.
+    """Turns of a run as TRL's dataset; nothing is built before it comes up.
 
     Args:
         samples: all samples.
-        order: which of them each draw is.
-        build: makes a sample's episode.
+        order: which of them comes when, and with which references.
+        build: makes a sample's episode, given the number of a draw of its references.
         reasoner: knows how long a prompt is.
         max_prompt_tokens: longer prompts raise when they come up.
     """

@@ -101,9 +101,10 @@ class StateStore:
                 continue
             try:
                 with safe_open(path, framework="pt") as shard:
-                    words = json.loads((shard.metadata() or {})["words"])
+                    told = json.loads((shard.metadata() or {})["words"])
+                    words = {address: [str(response), str(answer)] for address, (response, answer) in told.items()}
                     held = set(shard.keys())
-            except (SafetensorError, KeyError, ValueError, OSError) as error:
+            except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
                 _log.warning("The shard %s of hidden states is damaged (%s); it is made again.", path, error)
                 continue
             self._note(path, {address: texts for address, texts in words.items() if address in held})

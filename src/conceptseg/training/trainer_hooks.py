@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
 from conceptseg.errors import TrainingError
+from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter, explain_full_disk
 
@@ -38,6 +39,8 @@ class TrainedParts:
     """Given when it learns."""
     mllm_state: Mapping[str, Tensor] | None = None
     """Its tensors."""
+    segmenter: PromptSegmenter | None = None
+    """Given when SAM 3 learns."""
 
 
 class RunHooks(_Base):
@@ -62,7 +65,11 @@ class RunHooks(_Base):
         parts = self.trained_parts(model.state_dict() if state_dict is None else state_dict)
         folder = Path(output_dir or self.out)
         with explain_full_disk(self.out):
-            self.writer.write(folder, parts.translation, parts.mllm, parts.mllm_state)
+            self.writer.write(folder, parts.translation, parts.mllm, parts.mllm_state, parts.segmenter)
+
+    def keep_as(self, folder: Path) -> None:
+        """Write what is trained to a folder, as a checkpoint that any command can load."""
+        self._save(str(folder))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with explain_full_disk(self.out):

@@ -18,6 +18,7 @@ from conceptseg.models.reasoner import Prompt
 from conceptseg.training.callbacks import NumberLog
 from conceptseg.training.checkpoints import CheckpointWriter
 from conceptseg.training.config import WarmupConfig
+from conceptseg.training.drawing import Turn
 from conceptseg.training.episodes import Episode
 from conceptseg.training.objective import require_finite
 from conceptseg.training.states import StateStore
@@ -38,15 +39,15 @@ class TuningItem:
 
 
 class TuningData(Dataset[TuningItem]):
-    """Items in the order of the run: position k of the dataset is draw k."""
+    """Items in the order of the run: position k of the dataset is turn k."""
 
     def __init__(
         self,
         samples: Sequence[ConceptSample],
-        order: Sequence[int],
-        build: Callable[[ConceptSample], Episode],
+        order: Sequence[Turn],
+        build: Callable[[ConceptSample, int], Episode],
         store: StateStore,
-        addresses: Mapping[int, str],
+        addresses: Mapping[Turn, str],
     ) -> None:
         self._samples, self._order, self._build = samples, order, build
         self._store, self._addresses = store, addresses
@@ -55,9 +56,9 @@ class TuningData(Dataset[TuningItem]):
         return len(self._order)
 
     def __getitem__(self, position: int) -> TuningItem:
-        place = self._order[position]
-        episode = self._build(self._samples[place])
-        return TuningItem(episode.id, episode.prompt, self._store[self._addresses[place]].response)
+        turn = self._order[position]
+        episode = self._build(self._samples[turn.place], turn.draw)
+        return TuningItem(episode.id, episode.prompt, self._store[self._addresses[turn]].response)
 
 
 class ResponseTrainer(RunHooks, Trainer):
@@ -90,7 +91,7 @@ class ResponseTrainer(RunHooks, Trainer):
         """Mean cross-entropy of the responses' tokens, their end included."""
         items: list[TuningItem] = inputs["items"]
         encoded = self._reasoner.encode([item.prompt for item in items], [item.response for item in items])
-        taught = [count + 1 for count in self._reasoner.count_tokens([item.response for item in items])]
+        taught = [len(ids) for ids in self._reasoner.response_ids([item.response for item in items])]
         width = encoded.input_ids.shape[1]
         starts = width - torch.tensor(taught, device=encoded.input_ids.device)
         is_response = torch.arange(width, device=starts.device) >= starts[:, None]

@@ -282,10 +282,29 @@ def folders(root: Path) -> None:
         mask(root / f"SegmentationClass/{name}_mask.png")
 
 
+def coco(root: Path) -> None:
+    names = ("IMG 1.jpg", "b/é.jpg", "c.png")
+    for name in names:
+        picture(root / "images" / name)
+    square, crowd = [[0, 0, 2, 0, 2, 2, 0, 2]], {"size": [6, 8], "counts": [36, 12]}
+    rows = [(1, 1, square, 0), (1, 1, {"size": [6, 8], "counts": "0b0n0"}, 0), (2, 1, square, 0), (2, 2, crowd, 1)]
+    write_json(
+        root / "annotations.json",
+        {
+            "images": [{"id": n, "file_name": name, "height": 6, "width": 8} for n, name in enumerate(names, start=1)],
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "hot dog"}, {"id": 3, "name": "unseen"}],
+            "annotations": [
+                {"id": n, "image_id": image, "category_id": category, "segmentation": region, "iscrowd": crowd}
+                for n, (image, category, region, crowd) in enumerate([*rows, (3, 2, square, 0)])
+            ],
+        },
+    )
+
+
 BUILDERS = {
     builder.__name__: builder
     for builder in (
         *(duts, cod10k, fss1000, mgrounding, cosod3k, coco20i, inaturalist, trans10k, sbu, esdis_sod, polyp, busi),
-        *(isic2018, mig_bench, cityscapes, reasonseg, released, image_folder, folders),
+        *(isic2018, mig_bench, cityscapes, reasonseg, released, image_folder, folders, coco),
     )
 }

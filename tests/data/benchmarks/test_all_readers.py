@@ -49,6 +49,7 @@ EXPECTED: dict[str, tuple[dict[str, int], set[str], str]] = {
     "reasonseg": ({"train": 1, "val": 1, "test": 1}, {"reasoning"}, "ReasonSeg/test/6_long.json"),
     "released": ({"train": 5, "test": 3}, {"saliency", "ultra_rare", "static_difference"}, "ultra_rare/u1.png"),
     "image_folder": ({"train": 3, "test": 1, "all": 4}, {"other_ci"}, "test/é_mask.png"),
+    "coco": ({"all": 4}, {"other_ci"}, "images/c.png"),
     "folders": ({"all": 3}, {"other_ci"}, "SegmentationClass/c.final_mask.png"),
 }
 

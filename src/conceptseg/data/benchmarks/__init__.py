@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, CheckReport, CountRow
 from conceptseg.data.benchmarks.busi import Busi
 from conceptseg.data.benchmarks.cityscapes import Cityscapes
+from conceptseg.data.benchmarks.coco import Coco
 from conceptseg.data.benchmarks.coco20i import Coco20i
 from conceptseg.data.benchmarks.cod10k import Cod10k
 from conceptseg.data.benchmarks.cosod3k import Cosod3k
@@ -44,7 +45,7 @@ _READERS: tuple[type[Benchmark], ...] = (
     *(Duts, Cod10k, Fss1000, MGrounding, Cosod3k),  # Table 5, training
     *(Coco20i, INaturalist, Trans10k, Sbu, EsdisSod, Polyp, Busi, Isic2018, MigBench),  # Table 5, evaluation
     *(Cityscapes, ReasonSeg),  # Table 6
-    *(Released, ImageFolder, Folders),
+    *(Released, ImageFolder, Folders, Coco),
 )
 _BY_NAME = {reader.info.name: reader for reader in _READERS}
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from conceptseg.data.pictures import find_pictures
 from conceptseg.errors import SampleError
+from conceptseg.files import path_below
 
 __all__ = ["Pairing", "first_folder", "images_in", "inside", "pair_up", "read_json", "read_lines"]
-
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 Pairing = tuple[list[tuple[Path, Path]], list[str]]
 """(picture, mask) pairs in the order of the picture's name, and what was wrong."""
@@ -26,8 +26,7 @@ def images_in(folder: Path) -> list[Path]:
     """The pictures directly in a folder, by name; none when there is no folder. Hidden files are not pictures."""
     if not folder.is_dir():
         return []
-    names = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."))
-    return sorted(names)
+    return [folder / picture.inside for picture in find_pictures(folder, deep=False, masks=True).found]
 
 
 def pair_up(
@@ -55,13 +54,25 @@ def pair_up(
     # a PNG goes before a JPEG of the same name: the latter comes first and is replaced
     masks = {path.stem: path for path in sorted(candidates, key=lambda path: path.suffix.lower() == ".png")}
     images = [path for path in images_in(image_folder) if is_image(path)]
+    problems = [
+        f"{folder}: {line}" for folder in dict.fromkeys((image_folder, mask_folder)) for line in _lost_in(folder)
+    ]
     pairs = [(path, masks[mask_stem(path.stem)]) for path in images if mask_stem(path.stem) in masks]
     without = [path for path in images if mask_stem(path.stem) not in masks]
-    problems = [f"{path} has no mask {mask_folder / mask_stem(path.stem)}.*" for path in without]
+    problems += [f"{path} has no mask {mask_folder / mask_stem(path.stem)}.*" for path in without]
     if not shared:
         wanted = {mask_stem(path.stem) for path in images_in(image_folder)}
         problems += [f"{path} has no picture in {image_folder}" for stem, path in masks.items() if stem not in wanted]
     return pairs, problems
+
+
+def _lost_in(folder: Path) -> list[str]:
+    """Pictures that are meant but cannot be had: links that lead nowhere, formats that need another package."""
+    return [
+        line
+        for line in find_pictures(folder, deep=False, masks=True).left_out.lines()
+        if "lead nowhere" in line or "pip install" in line
+    ]
 
 
 def read_json(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Any:
@@ -101,7 +112,7 @@ def inside(root: Path, name: object, anchors: Iterable[str] = ()) -> Path:
             exist with them.
 
     Raises:
-        SampleError: it is no text, or leaves the root.
+        SampleError: it is no text, or leaves the root as it is written; a link on the way may lead elsewhere.
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise SampleError(f"a path must be text, got {name!r}")
@@ -110,7 +121,7 @@ def inside(root: Path, name: object, anchors: Iterable[str] = ()) -> Path:
         shorter = relative.removeprefix(f"{anchor}/")
         if not (root / relative).exists() and shorter != relative:
             relative = shorter
-    path = root / relative
-    if Path(relative).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+    below = path_below(relative)
+    if below is None:
         raise SampleError(f"the path {name!r} leaves the folder {root}")
-    return path
+    return root / below

@@ -12,17 +12,18 @@ from PIL import Image, ImageDraw
 
 from conceptseg.errors import ImageError
 from conceptseg.images import IGNORE_VALUE
+from conceptseg.shapes import decode_run_lengths, fill_polygon
 
-__all__ = ["decode_regions", "decode_run_lengths", "draw_polygon", "labelled_polygons", "read_labels"]
+__all__ = ["decode_regions", "draw_polygon", "labelled_polygons", "read_labels"]
 
 
 def decode_regions(regions: Sequence[Any], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """The union of COCO `segmentation` entries: lists of polygons, or run lengths.
 
-    Polygons are drawn with their outline by Pillow; pycocotools draws up to half a pixel less along the edge.
+    A polygon covers the pixels whose centres it holds, as in pycocotools but for its rounding to fifths of a pixel.
 
     Raises:
-        ImageError: run lengths do not fill the picture.
+        ImageError: run lengths do not fill the picture, or polygons are none.
     """
     mask = np.zeros(size_hw, dtype=bool)
     for region in regions:
@@ -30,43 +31,8 @@ def decode_regions(regions: Sequence[Any], size_hw: tuple[int, int]) -> Bool[np.
             mask |= decode_run_lengths(region["counts"], size_hw)
         else:
             for polygon in region:
-                mask |= draw_polygon(np.reshape(polygon, (-1, 2)).tolist(), size_hw)
+                mask |= fill_polygon(polygon, size_hw)
     return mask
-
-
-def decode_run_lengths(counts: str | Sequence[int], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """A COCO run-length mask: column by column, background first.
-
-    Args:
-        counts: The lengths of the runs, or the compressed text of them.
-        size_hw: Height and width in pixels.
-
-    Raises:
-        ImageError: the runs do not add up to the picture.
-    """
-    runs = _uncompressed(counts) if isinstance(counts, str) else list(counts)
-    if sum(runs) != size_hw[0] * size_hw[1] or min(runs, default=0) < 0:
-        raise ImageError(f"Run lengths of {sum(runs)} pixels do not fill a picture of {size_hw[0]}×{size_hw[1]}.")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(values, runs).reshape(size_hw[1], size_hw[0]).T)
-
-
-def _uncompressed(text: str) -> list[int]:
-    """COCO's text form: base-32 digits from "0" on, lowest first, bit 32 for "more"; from the third run on, differences
-    to the run before the last."""
-    runs: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        digit = ord(character) - 48
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value, shift = 0, 0
-    return runs
 
 
 def draw_polygon(points_xy: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

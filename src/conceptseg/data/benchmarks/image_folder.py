@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,7 +58,10 @@ class ImageFolder(Benchmark):
         level_of(self.task)
 
     def scan(self, root: Path, split: str) -> Scan:
-        """One item a row; `all` is the root's own table, or every split's one after the other."""
+        """One item a row, several a picture where it shows several concepts.
+
+        `all` is the root's own table, or every split's one after the other.
+        """
         folders = [root] if split == "all" and _table(root) else [root / name for name in self._parts(split)]
         tables = [(folder, table) for folder in folders if (table := _table(folder))]
         if not tables:
@@ -75,7 +79,9 @@ class ImageFolder(Benchmark):
                     items.append(self._item(root, folder, row))
                 except SampleError as error:
                     problems.append(f"{table}, row {number}: {error}")
-        return Scan(items, [*problems, *missing_files(items)])
+        rows_of = Counter(item.id for item in items)
+        told_apart = [replace(item, id=f"{item.id}/{item.group}") if rows_of[item.id] > 1 else item for item in items]
+        return Scan(told_apart, [*problems, *missing_files(items)])
 
     def _parts(self, split: str) -> tuple[str, ...]:
         return tuple(name for name in self.info.splits if name != "all") if split == "all" else (split,)

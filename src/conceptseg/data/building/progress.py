@@ -53,7 +53,7 @@ def write_json(path: Path, content: Any) -> Path:
     """Write a file of JSON as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as fresh:
-        fresh.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
 
 
@@ -67,4 +67,4 @@ def _read(path: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json.dumps(record) + "\n"

@@ -13,6 +13,7 @@ from typing import Any
 from conceptseg.errors import InputError
 from conceptseg.evaluation.baselines.base import Method
 from conceptseg.evaluation.baselines.conceptseg import ConceptSeg
+from conceptseg.evaluation.baselines.lens import Lens
 from conceptseg.evaluation.baselines.match import Match
 from conceptseg.evaluation.baselines.mllm_box import MllmBox
 from conceptseg.evaluation.baselines.sam3 import Sam3
@@ -23,7 +24,7 @@ from conceptseg.inference import ConceptSegmenter
 __all__ = ["METHODS", "Method", "check_method", "get_method"]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (ConceptSeg, Sam3, Match, MllmBox, Sam3Agent, SegZero)
+    method.name: method for method in (ConceptSeg, Sam3, Match, MllmBox, Sam3Agent, SegZero, Lens)
 }
 """Name → method."""
 

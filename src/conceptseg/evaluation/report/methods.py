@@ -35,7 +35,7 @@ _ABLATIONS = {
     "one_stage": ("(c) Training stage", "One-stage (Only RL)"),
     "two_stage": ("(c) Training stage", "Two-stage (SFT + RL)"),
 }
-"""Variant → the block of Table 4 it belongs to, and its name there; the names are those of recipes/ablations."""
+"""Variant → the block of Table 4 it belongs to, and its name there; names are those of `train --list`."""
 
 _REWARDS = {
     "without_box_and_meta_reward": "w/o box & meta",
@@ -66,7 +66,7 @@ def table_4(runs: Sequence[Run]) -> Table:
             block, name = _ABLATIONS.get(variant, ("", ""))
             if block == section:
                 rows.append(our_row(run, table_1_means(run), section, name))
-    remark = "Ours are runs with --variant NAME, NAME as in recipes/ablations; SAM 3 is --method sam3."
+    remark = "Ours are runs with --variant NAME, NAME as in `train --list`; SAM 3 is --method sam3."
     return Table("table_04", printed["title"], table_1_columns(), rows, [remark])
 
 

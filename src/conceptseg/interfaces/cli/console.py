@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conceptseg.inference import ConceptSegmenter
 
-__all__ = ["add_label_arguments", "add_model_arguments", "format_bytes", "format_table", "load_segmenter", "words"]
+__all__ = [
+    "add_label_arguments",
+    "add_model_arguments",
+    "format_bytes",
+    "format_table",
+    "load_lens_segmenter",
+    "load_segmenter",
+    "named_path",
+    "protocol_changes",
+    "words",
+]
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -27,6 +37,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("float32", "float16", "bfloat16"), help="of the MLLM's weights (bfloat16; float32 on a CPU)"
     )
     parser.add_argument("--bits", type=int, choices=(8, 4), help="quantise the MLLM's weights (extra [quant])")
+    parser.add_argument(
+        "--template",
+        type=words,
+        metavar="T",
+        help="words that the MLLM is asked in: a template's name, or a folder of one's own (docs/full_size.md)",
+    )
+    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="longest response (the checkpoint's own limit)")
     parser.add_argument(
         "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
     )
@@ -61,6 +78,38 @@ def words(text: str) -> str:
     return text
 
 
+def named_path(text: str) -> Path:
+    """An argument that names a file or folder, for argparse.
+
+    Raises:
+        ArgumentTypeError: it is blank, which would mean the current folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is blank: name a file or folder")
+    return Path(text)
+
+
+def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments of `add_model_arguments` change of a checkpoint's protocol, self-contained: the texts of a
+    template of one's own, not its folder.
+
+    Raises:
+        InputError: there is no such template, or its texts cannot be used.
+    """
+    from dataclasses import asdict
+
+    from conceptseg.protocol import read_template, template_names
+
+    changes: dict[str, Any] = {}
+    if args.template is not None:
+        template = read_template(args.template)
+        own = None if args.template in template_names() else asdict(template)
+        changes |= {"template": template.name, "instructions": own}
+    if args.max_new_tokens is not None:
+        changes["max_new_tokens"] = args.max_new_tokens
+    return changes
+
+
 def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
     """The segmenter that the arguments of `add_model_arguments` ask for.
 
@@ -77,7 +126,34 @@ def load_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
     torch.manual_seed(args.seed)
     wanted = {name: getattr(args, name) for name in ("sam", "dtype", "bits", "device_map")}
     options: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    if changes := protocol_changes(args):
+        options["protocol"] = changes
     return ConceptSegmenter.from_pretrained(_local_or_name(args.model), device=args.device, **options)
+
+
+def load_lens_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
+    """The same around a LENS checkpoint, for `--method lens`; it brings its own SAM 2.
+
+    Raises:
+        InputError: options were given that LENS does not have.
+        CheckpointError: it is no LENS, or broken.
+    """
+    import torch
+
+    from conceptseg.errors import InputError
+    from conceptseg.inference import ConceptSegmenter
+    from conceptseg.models.lens import load_lens
+
+    refused = [
+        f"--{name.replace('_', '-')}"
+        for name in ("sam", "bits", "device_map", "template", "max_new_tokens")
+        if getattr(args, name) is not None
+    ]
+    if refused:
+        raise InputError(f"--method lens does not take {', '.join(refused)}.")
+    torch.manual_seed(args.seed)
+    dtype = getattr(torch, args.dtype) if args.dtype else None
+    return ConceptSegmenter(load_lens(_local_or_name(args.model), device=args.device, dtype=dtype))
 
 
 def _local_or_name(source: str) -> str:

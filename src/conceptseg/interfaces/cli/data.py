@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, format_table, words
+from conceptseg.interfaces.cli.console import (
+    add_label_arguments,
+    add_model_arguments,
+    format_table,
+    named_path,
+    words,
+)
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -50,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
 def _add_benchmark(parser: argparse.ArgumentParser, *, with_root: bool = False) -> None:
     parser.add_argument("name", metavar="NAME", help="a benchmark of `conceptseg data list`")
     if with_root:
-        parser.add_argument("root", type=Path, metavar="ROOT", help="the folder that it was unpacked into")
+        parser.add_argument("root", type=named_path, metavar="ROOT", help="the folder that it was unpacked into")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="a setting of its reader")
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
     _add_benchmark(parser, with_root=True)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the selection here")
+    parser.add_argument("--out", type=named_path, metavar="FOLDER", help="write the selection here")
     parser.add_argument("--split", metavar="S", help="default: the benchmark's last, see `data info`")
     parser.add_argument("--references", type=int, metavar="N", help="references a sample, at most")
     parser.add_argument("--least-quality", type=float, default=0.5, metavar="Q", help="masks below are set aside (0.5)")
@@ -64,8 +69,10 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_from_folders(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of pictures")
-    parser.add_argument("masks", type=Path, metavar="MASKS", help="masks of the same names (or NAME_mask, NAME_gt …)")
+    parser.add_argument("images", type=named_path, metavar="IMAGES", help="a folder of pictures")
+    parser.add_argument(
+        "masks", type=named_path, metavar="MASKS", help="masks of the same names (or NAME_mask, NAME_gt …)"
+    )
     parser.add_argument("--concept", type=words, required=True, metavar="TEXT", help="what the masks show, in words")
     parser.add_argument("--answer", type=words, metavar="TEXT", help="the same as a noun phrase of one to three words")
     parser.add_argument("--task", default="other_cd", metavar="T", help="task of the taxonomy (default: other_cd)")
@@ -78,7 +85,9 @@ def _add_from_folders(parser: argparse.ArgumentParser) -> None:
         help="sub-folders become groups: references are drawn from the same sub-folder alone",
     )
     add_label_arguments(parser, "masks")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where samples.jsonl and copies go")
+    parser.add_argument(
+        "--out", type=named_path, required=True, metavar="FOLDER", help="where samples.jsonl and copies go"
+    )
     parser.add_argument("--overwrite", action="store_true", help="discard the rows that FOLDER holds, else they stay")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_model_arguments, format_table, load_segmenter
+from conceptseg.interfaces.cli.console import add_model_arguments, format_table, load_segmenter, named_path
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _HEADER = ("picture", "level", "task", "concept", "route", "presence", "check", 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
     parser = subparsers.add_parser("demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
+    parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     add_model_arguments(parser)
 
 

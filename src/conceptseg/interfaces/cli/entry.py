@@ -7,7 +7,6 @@ imports belong inside `run`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,12 +17,14 @@ from typing import NoReturn
 
 from conceptseg import __version__
 from conceptseg.errors import ConceptSegError
+from conceptseg.interfaces.cli.streams import forgiving_streams
 
-__all__ = ["COMMANDS", "ExitStatus", "main"]
+__all__ = ["COMMANDS", "ExitStatus", "Parser", "main"]
 
 COMMANDS: MappingProxyType[str, str] = MappingProxyType(
     {
         "segment": "segment a concept in images, folders or patterns",
+        "export": "results in the formats of annotation tools and trainers",
         "demo": "run bundled pictures through every level and write a page about it",
         "world": "make and show ConceptWorld samples",
         "models": "what is known of a checkpoint",
@@ -52,10 +53,11 @@ class ExitStatus(IntEnum):
     """Ctrl-C."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """An argument parser that complains in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and leave."""
         self.exit(ExitStatus.WRONG_REQUEST, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
 
 
@@ -71,7 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from argparse, for `--help`, `--version` and arguments that do not parse.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with forgiving_streams():
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except OSError as error:  # what was printed could not be handed over, e.g. to a file on a full disk
+        return _fail(ExitStatus.WRONG_REQUEST, f"Cannot print: {error.strerror}")
+
+
+def _run(words: list[str]) -> int:
     debug = "--debug" in words  # taken anywhere, in front of a command or behind it
     words = [word for word in words if word != "--debug"]
     wanted = next((word for word in words if not word.startswith("-")), None)
@@ -80,9 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(_module_of(args.command).run(args))
     except KeyboardInterrupt:
         return _fail(ExitStatus.INTERRUPTED, "interrupted; what was finished is kept, the same command goes on from it")
-    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.DONE
     except (ConceptSegError, OSError) as error:
         if debug:
             traceback.print_exc()
@@ -96,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build_parser(wanted: str | None) -> argparse.ArgumentParser:
     """The parser of all commands, in which only the wanted one knows its arguments."""
-    parser = _Parser(prog="conceptseg", description="Segment any concept: a mask, and why.")
+    parser = Parser(prog="conceptseg", description="Segment any concept: a mask, and why.")
     parser.add_argument("--version", action="version", version=f"conceptseg {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")

@@ -9,7 +9,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import (
+    add_label_arguments,
+    add_model_arguments,
+    load_lens_segmenter,
+    load_segmenter,
+    named_path,
+    protocol_changes,
+)
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -31,7 +38,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("evaluate", description=__doc__, epilog=_EPILOG)
     parser.add_argument("--data", nargs="+", required=True, metavar="DATA", help="what to measure on, see below")
-    parser.add_argument("--out", type=Path, default=_OUT, metavar="RUN", help=f"the run's folder (default: {_OUT})")
+    parser.add_argument(
+        "--out", type=named_path, default=_OUT, metavar="RUN", help=f"the run's folder (default: {_OUT})"
+    )
     parser.add_argument("--method", default="conceptseg", metavar="NAME", help="conceptseg (default) or a rival")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="a setting of the method")
     parser.add_argument("--protocol", choices=("native", "paper"), default="native", help="docs/metrics.md")
@@ -46,7 +55,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
     parser.add_argument("--references", type=int, metavar="N", help="at most N a question: 4 is 2×2, 1 is 1×1")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="questions at a time (default: 8)")
-    parser.add_argument("--variant", metavar="NAME", help="what the run stands for in an ablation (recipes/ablations)")
+    parser.add_argument(
+        "--variant", metavar="NAME", help="what the run stands for in an ablation (as `train --list` names it)"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="ask again what failed before")
     parser.add_argument("--no-masks", action="store_true", help="do not keep the predictions, which the gallery shows")
     add_model_arguments(parser)
@@ -75,11 +86,12 @@ def run(args: argparse.Namespace) -> int:
     evaluate(
         config,
         args.out,
-        lambda: load_segmenter(args),
+        lambda: load_lens_segmenter(args) if config.method == "lens" else load_segmenter(args),
         shard=shard,
         retry_failed=args.retry_failed,
         keep_masks=not args.no_masks,
         progress=show,
+        tell=lambda line: print(line, file=sys.stderr),
     )
     bar.close()
     return _tell(load_run(args.out), shard)
@@ -89,9 +101,10 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     from conceptseg.evaluation.settings import EvaluationConfig
     from conceptseg.evaluation.sources import parse_option
 
-    taken = EvaluationConfig.model_fields.keys() - {"options"}
+    taken = EvaluationConfig.model_fields.keys() - {"options", "asking"}
     values = {name: getattr(args, name) for name in taken}
-    return EvaluationConfig.of(values | {"options": dict(map(parse_option, args.option))})
+    options = dict(map(parse_option, args.option))
+    return EvaluationConfig.of(values | {"options": options, "asking": protocol_changes(args) or None})
 
 
 def _shard() -> Shard:

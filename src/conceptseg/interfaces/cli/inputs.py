@@ -3,41 +3,58 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from conceptseg.data.pictures import LeftOut, describe_nothing, find_pictures
 from conceptseg.data.samples import Reference
 from conceptseg.errors import InputError, SampleError
 from conceptseg.geometry import BoxXYXY
-from conceptseg.images import IMAGE_SUFFIXES
 from conceptseg.masks import Label
 
-__all__ = ["find_images", "parse_reference"]
+__all__ = ["Images", "find_images", "parse_reference"]
 
 
-def find_images(arguments: Sequence[str], *, exclude: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Images:
+    """What the arguments of `segment` stand for."""
+
+    paths: list[Path]
+    """Absolute, each once."""
+    left_out: LeftOut
+
+
+def find_images(arguments: Sequence[str], *, exclude: Path) -> Images:
     """The pictures that files, folders and patterns stand for, as absolute paths, each once.
 
-    Order is that of the arguments; what a folder or a pattern yields is sorted. Folders are searched at any depth, but
-    not hidden ones.
+    Order is that of the arguments; what a folder or a pattern yields is sorted. What a folder stands for is told in
+    `conceptseg.data.pictures`; a file that is named outright is taken whatever it is called.
 
     Args:
         arguments: files, folders or glob patterns (`**` reaches any depth).
         exclude: a folder whose content is never an input, even inside another one: the results.
 
     Raises:
-        InputError: an argument stands for no picture at all, or only for such as lie among the results.
+        InputError: an argument is blank or stands for no picture at all, or only for such as lie among the results.
     """
     found: dict[Path, None] = {}
+    left_out = LeftOut()
     for argument in arguments:
-        expanded = _expand(argument)
-        images = [path for path in expanded if not path.is_relative_to(exclude.resolve())]
-        if expanded and not images:
-            raise InputError(f"{argument!r} lies inside the results folder {str(exclude)!r}: choose another --out.")
-        if not images:
-            raise InputError(f"{argument!r} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-        found.update(dict.fromkeys(images))
-    return list(found)
+        if not argument.strip():
+            raise InputError(f"The argument {argument!r} is blank: name a picture, a folder or a pattern.")
+        images = _expand(argument, exclude)
+        if not images.paths:
+            among = _absolute(argument).resolve().is_relative_to(exclude.resolve())
+            raise InputError(
+                f"{argument!r} lies inside the results folder {str(exclude)!r}: choose another --out."
+                if among
+                else describe_nothing(repr(argument), images.left_out)
+            )
+        found.update(dict.fromkeys(images.paths))
+        left_out.update(images.left_out)
+    return Images(list(found), left_out)
 
 
 def parse_reference(text: str, label: Label | None = None, ignore: Label | None = None) -> Reference:
@@ -89,24 +106,43 @@ def _with_box(image: Path, box: BoxXYXY, text: str) -> Reference:
         raise InputError(f"--ref {text!r}: {error}") from error
 
 
-def _expand(argument: str) -> list[Path]:
+def _expand(argument: str, exclude: Path) -> Images:
     path = Path(argument)
     if path.is_dir():
-        inside = (found for found in path.rglob("*") if not _is_hidden(found.relative_to(path)))
-        return sorted(_absolute(found) for found in inside if _is_picture(found))
-    if path.is_file():
-        return [_absolute(path)]
+        pictures = find_pictures(path, exclude=exclude)
+        return Images([picture.path for picture in pictures.found], pictures.left_out)
+    if os.path.lexists(path):
+        return _one_file(path, exclude)
     if not glob.has_magic(argument):
         raise InputError(f"There is no file or folder {argument!r}.")
-    return sorted(_absolute(found) for found in glob.glob(argument, recursive=True) if _is_picture(Path(found)))
+    return _matching(argument, exclude)
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _one_file(path: Path, exclude: Path) -> Images:
+    """A file that was named outright: the user knows best what is in it."""
+    if not path.exists():
+        raise InputError(f"{str(path)!r} is a link that leads nowhere.")
+    inside = _absolute(path).is_relative_to(exclude.resolve())
+    return Images([] if inside else [_absolute(path)], LeftOut())
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+def _matching(pattern: str, exclude: Path) -> Images:
+    """What a pattern matches: pictures, and folders as if they were named; `**` matches what is in those by itself."""
+    names: dict[str, set[str]] = {}
+    folders: list[Path] = []
+    for match in glob.glob(pattern, recursive=True):
+        if not os.path.isdir(match):
+            names.setdefault(os.path.dirname(match), set()).add(os.path.basename(match))
+        elif "**" not in pattern:
+            folders.append(Path(match))
+    if not names and not folders:
+        raise InputError(f"Nothing matches {pattern!r}.")
+    parts = [find_pictures(Path(folder), exclude=exclude, only=names[folder]) for folder in sorted(names)]
+    parts += [find_pictures(folder, exclude=exclude) for folder in sorted(folders)]
+    left_out = LeftOut()
+    for part in parts:
+        left_out.update(part.left_out)
+    return Images(sorted({picture.path for part in parts for picture in part.found}), left_out)
 
 
 def _absolute(path: str | Path) -> Path:

@@ -112,12 +112,13 @@ def _describe_local(source: str) -> str:
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
     protocol = config.protocol
+    own = " (its own words)" if protocol.instructions else ""
     facts = {
         "name": config.name,
         "folder": str(checkpoint.folder),
         "layout": checkpoint.layout.value,
         "licence": config.license,
-        "protocol": f"template {protocol.template!r}, frame {protocol.frame_px} px, {protocol.layout}",
+        "protocol": f"template {protocol.template!r}{own}, frame {protocol.frame_px} px, {protocol.layout}",
     }
     if config.vocabulary:
         facts["vocabulary"] = f"{len(config.vocabulary)} names: {', '.join(config.vocabulary)}"

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conceptseg.data import ConceptSample, load_sample
+from conceptseg.data.checking import why_unusable
 from conceptseg.data.folders import hold_out, pair_folders
 from conceptseg.data.writing import Appended, append_samples, write_samples
 from conceptseg.errors import InputError, SampleError
 from conceptseg.interfaces.cli.entry import ExitStatus
-from conceptseg.training.checking import why_unusable
 
 __all__ = ["from_folders"]
 
@@ -40,16 +40,18 @@ def from_folders(args: argparse.Namespace) -> int:
     )
     faults = {sample.id: why_unusable(sample) for sample in paired.samples}
     good = [sample for sample in paired.samples if faults[sample.id] is None]
-    left_out = [*paired.left_out, *((name, reason) for name, reason in faults.items() if reason)]
-    for name, reason in left_out:
+    rejected = [*paired.unpaired, *((name, reason) for name, reason in faults.items() if reason)]
+    for name, reason in rejected:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     if not good:
         raise SampleError("No pair of image and mask can be used; the reasons stand above.")
     _tell_notes(good)
     if args.val is not None:
         good = hold_out(good, args.val, args.seed)
-    _tell_written(good, args.out, overwrite=args.overwrite, left_out=len(left_out))
-    return ExitStatus.SOME_FAILED if left_out else ExitStatus.DONE
+    _tell_written(good, args.out, overwrite=args.overwrite, rejected=len(rejected))
+    for line in paired.no_pictures.lines():
+        print(line, file=sys.stderr)
+    return ExitStatus.SOME_FAILED if rejected else ExitStatus.DONE
 
 
 def _tell_notes(samples: Sequence[ConceptSample]) -> None:
@@ -58,7 +60,7 @@ def _tell_notes(samples: Sequence[ConceptSample]) -> None:
         print(f"note, {count} of {len(samples)} samples: {note}", file=sys.stderr)
 
 
-def _tell_written(samples: Sequence[ConceptSample], out: Path, *, overwrite: bool, left_out: int) -> None:
+def _tell_written(samples: Sequence[ConceptSample], out: Path, *, overwrite: bool, rejected: int) -> None:
     done = Appended(write_samples(samples, out), len(samples), 0, 0, {}) if overwrite else append_samples(samples, out)
     for old, new in done.renamed.items():
         print(f"note: {old} is the name of a picture of another split: it became {new}", file=sys.stderr)
@@ -66,4 +68,4 @@ def _tell_written(samples: Sequence[ConceptSample], out: Path, *, overwrite: boo
     parts = [", ".join(f"{count} {split}" for split, count in sorted(splits.items()))]
     parts += [f"{done.unchanged} were there already"] if done.unchanged else []
     parts += [f"{done.kept} others kept"] if done.kept else []
-    print(f"{len(samples)} samples in {done.index} ({'; '.join(parts)}); {left_out} left out.")
+    print(f"{len(samples)} samples in {done.index} ({'; '.join(parts)}); {rejected} left out.")

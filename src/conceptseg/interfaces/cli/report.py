@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conceptseg.interfaces.cli.console import named_path
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("report", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN | LABEL=RUN", help="folders that `conceptseg evaluate` made")
-    parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
+    parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--no-gallery", action="store_true", help="tables and plots only; the data need not be there")
 
 

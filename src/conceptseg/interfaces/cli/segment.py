@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg import __version__
-from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter, words
+from conceptseg.interfaces.cli.console import (
+    add_label_arguments,
+    add_model_arguments,
+    load_segmenter,
+    named_path,
+    protocol_changes,
+    words,
+)
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -28,25 +35,26 @@ _SAMPLED_BYTES = 1 << 20
 _EPILOG = """\
 DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
 check, box, answer, timings), and request.json. The same command goes on where it was stopped and retries what failed.
+A clip's frames lie in DIR-frames; each is shown with those before it, and DIR/overlay.mp4 shows all.
 """
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
     parser = subparsers.add_parser("segment", description=__doc__, epilog=_EPILOG)
-    parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER|GLOB")
+    parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER|GLOB|CLIP")
     parser.add_argument("--concept", type=words, required=True, metavar="TEXT", help="what to segment, in words")
     parser.add_argument(
         "--ref",
         action="append",
         default=[],
-        metavar="IMG | IMG@MASK | IMG@x1,y1,x2,y2",
+        metavar="IMG | IMG@MASK | IMG@x1,y1,x2,y2 | FRAME@…",
         help="a picture of the concept, marked by a mask file or a box; may be repeated, the first one is used to "
-        "verify the rule",
+        "verify the rule; FRAME is the number of one of the clip's own frames, from 0",
     )
     add_label_arguments(parser, "the references' masks")
     parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
-    parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
+    parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at a time (default: 8)")
     parser.add_argument(
@@ -64,28 +72,41 @@ def run(args: argparse.Namespace) -> int:
         InputError: no images, a reference that cannot be used, or a results folder of another request or process.
         CheckpointError: the model cannot be loaded.
     """
+    from conceptseg.data.pictures import LeftOut
     from conceptseg.errors import InputError
-    from conceptseg.interfaces.cli.inputs import find_images, parse_reference
+    from conceptseg.interfaces.cli.clips import find_clip, finish_clip, reference_in_clip
+    from conceptseg.interfaces.cli.inputs import Images, find_images, parse_reference
     from conceptseg.interfaces.cli.ledger import Ledger
     from conceptseg.words import check_words
 
     args.concept = check_words(args.concept, "--concept")
     if args.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
-    references = [parse_reference(text, args.label, args.ignore) for text in args.ref]
-    images = find_images(args.images, exclude=args.out)
+    clip = find_clip(args.images, args.out)
+    if clip and args.two_pass:
+        raise InputError("--two-pass is not for clips: every frame is shown with those before it.")
+    named = [reference_in_clip(text, clip) if clip else text for text in args.ref]
+    references = [parse_reference(text, args.label, args.ignore) for text in named]
+    images = Images(list(clip.frames), LeftOut()) if clip else find_images(args.images, exclude=args.out)
     with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
-        pending = [image for image in images if not ledger.is_done(image)]
-        tally = _Tally(total=len(images), kept=len(images) - len(pending))
+        pending = ledger.pending(images.paths)
+        if clip and pending:
+            pending = images.paths  # frames lean on those before them
+        tally = _Tally(total=len(images.paths), kept=len(images.paths) - len(pending))
         if pending:
             ledger.claim()
-            _segment_pending(load_segmenter(args), pending, references, args, ledger, tally)
+            _segment_pending(load_segmenter(args), pending, references, args, ledger, tally, is_clip=clip is not None)
+        told = [*ledger.told(), *images.left_out.lines()]
+    for line in told:
+        print(line, file=sys.stderr)
     for note, count in tally.notes.items():
         print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
     for image, reason in tally.failed.items():
         print(f"failed: {image}: {reason}", file=sys.stderr)
     print(tally.summary(args.out))
-    return ExitStatus.SOME_FAILED if tally.failed else ExitStatus.DONE
+    if clip:
+        finish_clip(clip, args.out)
+    return ExitStatus.SOME_FAILED if tally.failed or (clip and clip.damage) else ExitStatus.DONE
 
 
 @dataclass
@@ -122,6 +143,7 @@ def _segment_pending(
     args: argparse.Namespace,
     ledger: Ledger,
     tally: _Tally,
+    is_clip: bool,
 ) -> None:
     from tqdm import tqdm
 
@@ -129,7 +151,7 @@ def _segment_pending(
     stems = ledger.begin(pending)
     tally.started = time.perf_counter()
     with tqdm(total=tally.total, initial=tally.kept, unit="image", disable=None) as bar:
-        for image, result in _results(segmenter, pending, references, args):
+        for image, result in _results(segmenter, pending, references, args, is_clip):
             if result.error is None:
                 result.save_pictures(ledger.folder, stems[image])
             ledger.append(image, stems[image], result.to_dict())
@@ -139,8 +161,17 @@ def _segment_pending(
 
 
 def _results(
-    segmenter: ConceptSegmenter, images: Sequence[Path], references: Sequence[Reference], args: argparse.Namespace
+    segmenter: ConceptSegmenter,
+    images: Sequence[Path],
+    references: Sequence[Reference],
+    args: argparse.Namespace,
+    is_clip: bool,
 ) -> Iterator[tuple[Path, SegmentationResult]]:
+    if is_clip:
+        from conceptseg.inference.video import segment_frames
+
+        results = segment_frames(segmenter, images, args.concept, references, route=args.route)
+        return zip(images, results, strict=True)
     how = {"batch_size": args.batch_size, "route": args.route}
     if args.two_pass:
         numbered = segmenter.stream_in_two_passes(images, args.concept, references, **how)
@@ -162,6 +193,7 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
         "sam": args.sam or hub_settings().sam,
         "dtype": args.dtype,
         "bits": args.bits,
+        "protocol": protocol_changes(args) or None,
         "route": args.route,
         "seed": args.seed,
         "conceptseg": __version__,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conceptseg.interfaces.cli.console import named_path
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(metavar="make|show", required=True, dest="action")
     make = actions.add_parser("make", description="Write samples as a folder that `read_samples` reads.")
     _add_world_arguments(make, count=100)
-    make.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where samples.jsonl and pictures go")
+    make.add_argument(
+        "--out", type=named_path, required=True, metavar="FOLDER", help="where samples.jsonl and pictures go"
+    )
     show = actions.add_parser("show", description="Draw samples side by side: references, picture, mask, rule.")
     _add_world_arguments(show, count=2)
-    show.add_argument("--out", type=Path, default=Path("world.png"), metavar="FILE", help="default: world.png")
+    show.add_argument("--out", type=named_path, default=Path("world.png"), metavar="FILE", help="default: world.png")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,10 +69,10 @@ def _make(world: ConceptWorld, args: argparse.Namespace) -> int:
 def _show(world: ConceptWorld, args: argparse.Namespace) -> int:
     from conceptseg.data.world import contact_sheet
     from conceptseg.errors import InputError
-    from conceptseg.images import IMAGE_SUFFIXES
+    from conceptseg.formats import writable_suffixes
 
-    if args.out.suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"--out {args.out}: a sheet is a picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    if args.out.suffix.lower() not in writable_suffixes():
+        raise InputError(f"--out {args.out}: a sheet is a picture ({', '.join(sorted(writable_suffixes()))}).")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(world, args.count).save(args.out)
     print(f"{args.count} samples of each of {len(world.tasks)} tasks → {args.out}")
