@@ -12,7 +12,7 @@ from conceptseg import __version__
 from conceptseg.errors import CheckpointError
 from conceptseg.interfaces.cli import entry, main
 
-HEAVY = {"torch", "transformers", "numpy", "PIL", "scipy", "pydantic", "tqdm"}
+HEAVY = {"torch", "transformers", "numpy", "PIL", "scipy", "pydantic", "tqdm", "fastapi", "uvicorn"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["segment", "--help"], ["doctor", "--help"], ["--version"]])

@@ -32,6 +32,7 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "evaluate": "measure a method on benchmarks",
         "report": "the paper's tables from what was measured",
         "data": "benchmarks and one's own pictures: list, check, build",
+        "serve": "segmentation, rules and annotation tools over HTTP",
         "doctor": "what this machine has and lacks",
     }
 )
