@@ -42,11 +42,11 @@ def answering(text: str):
 
 def test_the_box_reaches_sam_3_in_fractions_of_the_image(segmenter: ConceptSegmenter, monkeypatch: pytest.MonkeyPatch):
     asked = []
-    decode_box = segmenter.model.segmenter.decode_box
+    embed = segmenter.model.segmenter.embed_text_and_boxes
     monkeypatch.setattr(
         segmenter.model.segmenter,
-        "decode_box",
-        lambda f, boxes, texts: asked.append((boxes, texts)) or decode_box(f, boxes, texts),
+        "embed_text_and_boxes",
+        lambda f, boxes, texts: asked.append((boxes, texts)) or embed(f, boxes, texts),
     )
     said = "<think>t</think><rule>r</rule><bbox>[147, 294, 441, 700]</bbox><answer>red cat</answer>"
     monkeypatch.setattr(segmenter.model, "reason", answering(said))

@@ -17,7 +17,7 @@ from conceptseg.errors import ImageError, InputError
 from conceptseg.geometry import box_iou
 from conceptseg.inference import ConceptSegmenter, Query, Route, SegmentationResult
 from conceptseg.models.reasoner import Generation
-from conceptseg.models.segmenter import SegmentationLogits
+from conceptseg.models.segmenter import Instances, SegmentationLogits
 from conceptseg.protocol import format_response
 
 FRAME_OF_NANO = 168
@@ -38,10 +38,12 @@ def presence(nano, monkeypatch) -> dict[str, float]:
 
     def decode(features, prompt):
         says["asked"] += 1
-        logit = math.log(says["score"] / (1 - says["score"]))
-        return SegmentationLogits(torch.ones(len(features), 8, 8), torch.full((len(features),), logit))
+        count, logit = len(features), math.log(says["score"] / (1 - says["score"]))
+        presence = torch.full((count,), logit)
+        found = Instances(torch.ones(count, 1, 8, 8), torch.zeros(count, 1), presence, torch.zeros(count, 1, 4))
+        return SegmentationLogits(torch.ones(count, 8, 8), presence), found
 
-    monkeypatch.setattr(nano.model.segmenter, "decode", decode)
+    monkeypatch.setattr(nano.model.segmenter, "decode_with_instances", decode)
     return says
 
 
@@ -50,7 +52,7 @@ def replies(nano, monkeypatch) -> list[str]:
     """The MLLM as a stub: answers every prompt with the last of these texts, or fails the test if there is none."""
     texts: list[str] = []
 
-    def reason(prompts: Sequence[object]) -> Generation:
+    def reason(prompts: Sequence[object], **_: object) -> Generation:
         assert texts, "the MLLM was asked"
         count, width = len(prompts), nano.model.translation.config.hidden_size
         mask = torch.ones(count, 3, dtype=torch.bool)

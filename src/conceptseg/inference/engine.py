@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool
 from PIL import Image
 
-from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import InputError
-from conceptseg.geometry import BoxXYXY, box_area, box_iou, clip_box, scale_box
+from conceptseg.geometry import scale_box
+from conceptseg.inference.answers import Answers, Drawn, drawn_one_by_one, visible_part
 from conceptseg.inference.inputs import (
     InTurn,
     PreparedReferences,
     Query,
+    Question,
+    Request,
     as_images,
     check_batch_size,
     chunks,
-    load_query,
-    try_query,
 )
-from conceptseg.inference.looking import Look, Looks
-from conceptseg.inference.references import ReferencePreparer, References, as_references
+from conceptseg.inference.learning import Learner
+from conceptseg.inference.looking import Looker, Looks
+from conceptseg.inference.references import ReferencePreparer, References, as_references, turned
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut, route_threshold, takes_shortcut
+from conceptseg.inference.router import RouteChoice, may_take_shortcut, takes_shortcut
+from conceptseg.inference.rules import Rule
 from conceptseg.inference.timing import Clock
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.memory import explain_out_of_memory
 from conceptseg.models.reasoner import Generation
-from conceptseg.models.segmenter import ImageFeatures, SegmentationLogits, upsample_logits
+from conceptseg.models.segmenter import ImageFeatures, Instances, SegmentationLogits
 from conceptseg.protocol import Mosaic, Response, parse_response
 from conceptseg.words import check_words
 
 __all__ = ["ConceptSegmenter", "Query"]
 
+_TEMPERATURE = 0.7
+"""Of all responses but the first, where several are drawn."""
+
 
 class ConceptSegmenter:
-    """Segment a concept in images, given its name and, if wanted, reference images.
+    """Segment a concept in images, given its name and, if wanted, reference images; or a rule that was learned of it.
 
     `segmenter.model.reasoner`, `.translation` and `.segmenter` are the three parts.
 
@@ -60,7 +64,7 @@ class ConceptSegmenter:
     def __init__(self, model: ConceptSegModel) -> None:
         self.model = model.eval()
         self._prepare = ReferencePreparer(model)
-        self._last_picture: tuple[Image.Image, str, Look] | None = None
+        self._look = Looker(model)
 
     @classmethod
     def from_pretrained(cls, source: str | Path = "nano", *, device: str = "auto", **options: Any) -> ConceptSegmenter:
@@ -78,37 +82,47 @@ class ConceptSegmenter:
     def __call__(
         self,
         image: ImageSource,
-        concept: str,
+        concept: str | Rule,
         references: References = (),
         *,
         route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
     ) -> SegmentationResult:
         """Segment `concept` in one image.
 
         Args:
             image: a path, bytes, PIL image or array.
-            concept: what to look for, in words.
+            concept: what to look for, in words, or a rule, which brings its references and its route.
             references: pictures of the concept, marked by mask or box (or not at all); the first one's mark is
                 withheld and used to verify the rule.
             route: "auto" (Eq. 9), "direct" (SAM 3 alone) or "reason" (always the MLLM).
+            always: whether the mask is kept where the concept is known not to be there.
+            samples: responses of the MLLM to draw; the one whose check is best is kept, then the one whose mask and
+                box agree best. Each withholds another reference.
+            seed: of all but the first, which is the likeliest; it also depends on what is in one batch.
 
         Raises:
             ImageError: the image or a reference cannot be read.
             InputError: the concept says nothing or cannot be read, the references are none, a box lies outside its
                 image or is in fractions of it, or the route is unknown.
         """
-        choice, words = RouteChoice.of(route), check_words(concept)
-        prepared = self.prepare(references)
-        return self.segment_batch([load_query(image, words, prepared)], route=choice)[0]
+        request, words = self._request(concept, route, always, samples, seed), _words_of(concept)
+        question = self._question(concept, words, references)
+        return self._answer([question.about(image)], request)[0]
 
     def stream(
         self,
         images: Iterable[ImageSource],
-        concept: str,
+        concept: str | Rule,
         references: References = (),
         *,
         batch_size: int = 8,
         route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
     ) -> Iterator[SegmentationResult]:
         """Results of many images, in their order; an image that cannot be read becomes a result with `.error`.
 
@@ -119,20 +133,23 @@ class ConceptSegmenter:
         Raises:
             InputError: also where `images` is one image or a folder, or `batch_size` is no number of images.
         """
-        choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
-        sources = as_images(images)
-        prepared = self.prepare(references)
-        loaded = chunks((try_query(image, words, prepared) for image in sources), size)
-        return InTurn(result for chunk in loaded for result in self._segment_loaded(chunk, choice))
+        request, words = self._request(concept, route, always, samples, seed), _words_of(concept)
+        size, sources = check_batch_size(batch_size), as_images(images)
+        question = self._question(concept, words, references)
+        loaded = chunks((question.try_about(image) for image in sources), size)
+        return InTurn(result for chunk in loaded for result in self._segment_loaded(chunk, request))
 
     def stream_in_two_passes(
         self,
         images: Sequence[ImageSource],
-        concept: str,
+        concept: str | Rule,
         references: References = (),
         *,
         batch_size: int = 8,
         route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
     ) -> Iterator[tuple[int, SegmentationResult]]:
         """SAM 3 over all images, then the MLLM over those it was not sure of, as (index in `images`, result).
 
@@ -140,33 +157,86 @@ class ConceptSegmenter:
         it, and goes when that is done or fails. What is left is read and encoded twice, so the images must be a
         sequence; where the route is known beforehand there is one pass. Arguments and errors as for `stream`.
         """
-        choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
+        request, words = self._request(concept, route, always, samples, seed), _words_of(concept)
+        size = check_batch_size(batch_size)
         if not isinstance(as_images(images), Sequence):
             raise InputError(f"Two passes read their images twice: give a list, not a {type(images).__name__}.")
-        return InTurn(self._in_two_passes(images, words, self.prepare(references), size, choice))
+        return InTurn(self._in_two_passes(images, self._question(concept, words, references), size, request))
+
+    def learn(
+        self,
+        concept: str,
+        references: References,
+        *,
+        absent: Iterable[ImageSource] = (),
+        samples: int = 4,
+        budget: int | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Rule:
+        """A rule from references, chosen because it verifies on those that it was not shown, and measured on them.
+
+        See `conceptseg.inference.learning` for how. All references are at once reduced to what the model sees of them,
+        and applied in that form, so that a saved rule gives the masks that an unsaved one gives.
+
+        Args:
+            concept: what it is about, in words.
+            references: any number; two marked ones at least, to verify anything. More than a mosaic holds are welcome.
+            absent: pictures in which the concept is not; they teach when to draw nothing.
+            samples: responses that compete for the best supports.
+            budget: pictures that the model may answer, at most; None for as many as the way takes.
+            seed: of everything that is drawn by chance.
+            progress: told (pictures answered, pictures planned) now and then.
+
+        Raises:
+            ImageError: a reference or an absent picture cannot be read.
+            InputError: the concept says nothing, no reference is marked, or a number is none.
+        """
+        learner = Learner(self, check_words(concept), samples=samples, budget=budget, seed=seed, progress=progress)
+        return learner.learn(as_references(references), list(as_images(absent)))
+
+    def apply(
+        self, rule: Rule, images: Iterable[ImageSource], *, batch_size: int = 8, always: bool = False
+    ) -> Iterator[SegmentationResult]:
+        """Results of many images by a rule, in their order; the same as `stream(images, rule)`.
+
+        What was verified of the response is read by the MLLM, not written again: only box and answer are.
+        """
+        return self.stream(images, rule, batch_size=batch_size, always=always)
+
+    def _request(self, concept: str | Rule, route: str | RouteChoice, always: bool, samples: int, seed: int) -> Request:
+        given = concept.route if isinstance(concept, Rule) else None
+        return Request.of(route, given, always=always, samples=samples, seed=seed)
+
+    def _question(self, concept: str | Rule, words: str, references: References) -> Question:
+        """What is asked of every image: a concept with its references, or what a rule says of it."""
+        if not isinstance(concept, Rule):
+            return Question(words, self.prepare(references))
+        if as_references(references):
+            raise InputError("A rule brings its own references: give a rule, or a concept with references.")
+        applied = concept.applied(self.model.digest())
+        for note in applied.notes:
+            warnings.warn(note, stacklevel=3)
+        return Question(words, self.prepare(concept.references()), applied)
 
     def _in_two_passes(
-        self,
-        images: Sequence[ImageSource],
-        concept: str,
-        references: PreparedReferences | None,
-        size: int,
-        choice: RouteChoice,
+        self, images: Sequence[ImageSource], question: Question, size: int, request: Request
     ) -> Iterator[tuple[int, SegmentationResult]]:
         presence: dict[int, float | None] = {}
-        if not may_take_shortcut(concept, choice):
+        if not may_take_shortcut(question.concept, request.route):
             presence = dict.fromkeys(range(len(images)))
         try:
             for chunk in chunks([i for i in range(len(images)) if i not in presence], size):
-                screened = self._screen_images([try_query(images[i], concept, references) for i in chunk], choice)
+                screened = self._screen_images([question.try_about(images[i]) for i in chunk], request)
                 for index, result in zip(chunk, screened, strict=True):
                     if result.route or result.error:
                         yield index, result
                     else:
                         presence[index] = result.presence
             for chunk in chunks(list(presence), size):
-                loaded = [try_query(images[i], concept, references) for i in chunk]
-                for index, result in zip(chunk, self._segment_loaded(loaded, RouteChoice.REASON), strict=True):
+                loaded = [question.try_about(images[i]) for i in chunk]
+                reasoned = self._segment_loaded(loaded, replace(request, route=RouteChoice.REASON))
+                for index, result in zip(chunk, reasoned, strict=True):
                     yield index, replace(result, presence=presence[index])
         finally:
             self.model.reasoner.release()
@@ -199,70 +269,70 @@ class ConceptSegmenter:
         Raises:
             InputError: there is none.
         """
-        look, places = self._look_at(images)
+        look, places = self._look(images)
         return look.features if len(places) == len(look.glance) else look.features.select(places)
 
-    def _look_at(self, images: Sequence[Image.Image]) -> tuple[Look, list[int]]:
-        """The distinct pictures, and for each picture which of them it is."""
-        distinct = list({id(image): image for image in images}.values())
-        if not distinct:
-            raise InputError("Expected at least one image to encode, got none.")
-        places = {id(image): place for place, image in enumerate(distinct)}
-        look = self._look_at_one(distinct[0]) if len(distinct) == 1 else self._look_at_several(distinct)
-        return look, [places[id(image)] for image in images]
-
-    def _look_at_one(self, image: Image.Image) -> Look:
-        last, content = self._last_picture, fingerprint_picture(image)  # read once: another thread may replace it
-        if last is not None and last[0] is image and last[1] == content:
-            return last[2]
-        look = self._look_at_several([image])
-        self._last_picture = (image, content, look)
-        return look
-
-    def _look_at_several(self, images: Sequence[Image.Image]) -> Look:
-        self._last_picture = None  # its memory may be needed
-        segmenter = self.model.segmenter
-        return Look(segmenter, segmenter.glance(segmenter.preprocess(images)))
+    def segment_batch(
+        self,
+        queries: Sequence[Query],
+        *,
+        route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[SegmentationResult]:
+        """Answer a batch of queries, which may differ in everything; arguments as for a single image."""
+        return self._answer(queries, Request.of(route, always=always, samples=samples, seed=seed))
 
     @torch.no_grad()
-    def segment_batch(
-        self, queries: Sequence[Query], *, route: str | RouteChoice = RouteChoice.AUTO
-    ) -> list[SegmentationResult]:
-        """Answer a batch of queries: the paper's Figure 3, line by line."""
-        choice = RouteChoice.of(route)
+    def respond(
+        self, queries: Sequence[Query], *, temperature: float = 0.0, seed: int | None = None
+    ) -> tuple[Generation, list[Response]]:
+        """What the MLLM says to queries, with the states behind it; nothing is drawn."""
+        model = self.model
+        prompts = [model.build_prompt(q.concept, q.image, q.mosaic) for q in queries]
+        begun = [query.rule.begun if query.rule else "" for query in queries]
+        generation = model.reason(prompts, temperature=temperature, seed=seed, begun=begun if any(begun) else ())
+        return generation, [self._read(text, query) for text, query in zip(generation.texts, queries, strict=True)]
+
+    @torch.no_grad()
+    def _answer(self, queries: Sequence[Query], request: Request) -> list[SegmentationResult]:
+        """The paper's Figure 3, line by line."""
         everyone = list(range(len(queries)))
-        clock = Clock(self.model.device)
+        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
             looks = self._encode(queries, clock)
-            screening = self._screen(queries, looks, choice, clock)
-            direct = [i for i in everyone if screening.accepts(i, queries[i].concept, choice)]
+            screening = self._screen(queries, looks, request.route, clock)
+            direct = [i for i in everyone if screening.accepts(i, queries[i].concept, request.route)]
             reasoned = [i for i in everyone if i not in direct]
             screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
-            results = {i: self._direct_result(queries[i], screening, i) for i in direct}
-            for index, answered in zip(reasoned, self._reason(queries, looks, reasoned, clock), strict=True):
+            results = {i: answers.direct(queries[i], screening.drawn[i], screening.presence[i]) for i in direct}
+            for index, answered in zip(
+                reasoned, self._reason(queries, looks, reasoned, request, answers, clock), strict=True
+            ):
                 results[index] = replace(answered, presence=screening.presence.get(index))
         return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
 
     def _segment_loaded(
-        self, loaded: Sequence[Query | SegmentationResult], route: str | RouteChoice
+        self, loaded: Sequence[Query | SegmentationResult], request: Request
     ) -> list[SegmentationResult]:
         """Results of a chunk in which some images could not be read."""
-        done = iter(self.segment_batch([entry for entry in loaded if isinstance(entry, Query)], route=route))
+        done = iter(self._answer([entry for entry in loaded if isinstance(entry, Query)], request))
         return [next(done) if isinstance(entry, Query) else entry for entry in loaded]
 
     @torch.no_grad()
     def _screen_images(
-        self, loaded: Sequence[Query | SegmentationResult], choice: RouteChoice
+        self, loaded: Sequence[Query | SegmentationResult], request: Request
     ) -> list[SegmentationResult]:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
         queries = [entry for entry in loaded if isinstance(entry, Query)]
-        clock = Clock(self.model.device)
+        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
         looks = self._encode(queries, clock)
-        screening = self._screen(queries, looks, choice, clock)
-        direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, choice)]
+        screening = self._screen(queries, looks, request.route, clock)
+        direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, request.route)]
         screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
         results = iter(
-            replace(self._direct_result(query, screening, i), timings=clock.seconds[i])
+            replace(answers.direct(query, screening.drawn[i], screening.presence[i]), timings=clock.seconds[i])
             if i in direct
             else SegmentationResult(
                 query.concept, query.source, presence=screening.presence.get(i), origin=query.origin
@@ -274,20 +344,21 @@ class ConceptSegmenter:
     def _encode(self, queries: Sequence[Query], clock: Clock) -> Looks | None:
         if not queries:
             return None
-        look, places = self._look_at([query.image for query in queries])
+        look, places = self._look([query.image for query in queries])
         clock.lap("encode", range(len(queries)))
         return Looks(look, places, [None if query.references is None else query.references.seen for query in queries])
 
     def _screen(self, queries: Sequence[Query], looks: Looks | None, choice: RouteChoice, clock: Clock) -> _Screening:
-        """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""
+        """Ask SAM 3 alone, where its answer could be taken: presence score s and what it draws."""
         asked = [i for i, query in enumerate(queries) if may_take_shortcut(query.concept, choice)]
         if not asked or looks is None:
             return _Screening({}, {})
         segmenter = self.model.segmenter
-        logits = segmenter.decode(looks.alone(asked), segmenter.embed_text([queries[i].concept for i in asked]))
-        presence = logits.presence.float().sigmoid().tolist()
+        words = segmenter.embed_text([queries[i].concept for i in asked])
+        drawn = drawn_one_by_one(segmenter.decode_with_instances(looks.alone(asked), words))
         clock.lap("screen", asked)
-        return _Screening(dict(zip(asked, presence, strict=True)), dict(zip(asked, logits.semantic, strict=True)))
+        presence = {i: one.presence for i, one in zip(asked, drawn, strict=True)}
+        return _Screening(presence, dict(zip(asked, drawn, strict=True)))
 
     def _redraw_beside_references(
         self,
@@ -304,28 +375,33 @@ class ConceptSegmenter:
             return screening
         segmenter = self.model.segmenter
         words = segmenter.embed_text([queries[i].concept for i in told])
-        logits = segmenter.decode(looks.beside_references(told), words)
+        drawn = drawn_one_by_one(segmenter.decode_with_instances(looks.beside_references(told), words))
         clock.lap("decode", told)
-        return replace(screening, semantic=screening.semantic | dict(zip(told, logits.semantic, strict=True)))
+        return replace(screening, drawn=screening.drawn | dict(zip(told, drawn, strict=True)))
 
     def _reason(
-        self, queries: Sequence[Query], looks: Looks | None, indices: Sequence[int], clock: Clock
+        self,
+        queries: Sequence[Query],
+        looks: Looks | None,
+        indices: Sequence[int],
+        request: Request,
+        answers: Answers,
+        clock: Clock,
     ) -> list[SegmentationResult]:
-        """Induce the rule, verify it, apply it, translate it, and draw the mask."""
+        """Induce the rule, verify it, apply it, translate it, and draw the mask; of several times the best."""
         if not indices or looks is None:
             return []
-        model = self.model
-        asked = [queries[i] for i in indices]
-        generation = model.reason([model.build_prompt(q.concept, q.image, q.mosaic) for q in asked])
-        responses = [self._read(text, query) for text, query in zip(generation.texts, asked, strict=True)]
-        answers = [response.words or query.concept for response, query in zip(responses, asked, strict=True)]
-        clock.lap("reason", indices)
-        logits = self._draw(looks.beside_references(indices), generation, responses, answers)
-        clock.lap("decode", indices)
-        return [
-            self._reasoned_result(query, response, answer, semantic)
-            for query, response, answer, semantic in zip(asked, responses, answers, logits.semantic, strict=True)
-        ]
+        drawn = []
+        for number in range(request.samples):
+            asked = [_turned(queries[i], number) for i in indices]
+            chance: dict[str, Any] = {"temperature": _TEMPERATURE, "seed": request.seed + number} if number else {}
+            generation, responses = self.respond(asked, **chance)
+            clock.lap("reason", indices)
+            words = [response.words or query.concept for response, query in zip(responses, asked, strict=True)]
+            pictures = drawn_one_by_one(self._draw(looks.beside_references(indices), generation, responses, words))
+            clock.lap("decode", indices)
+            drawn.append([answers.reasoned(*one) for one in zip(asked, responses, words, pictures, strict=True)])
+        return [max(of_one, key=_merit) for of_one in zip(*drawn, strict=True)]
 
     def _draw(
         self,
@@ -333,76 +409,19 @@ class ConceptSegmenter:
         generation: Generation,
         responses: Sequence[Response],
         answers: Sequence[str],
-    ) -> SegmentationLogits:
+    ) -> tuple[SegmentationLogits, Instances]:
         """Masks from the responses' hidden states (Eq. 4), or from their boxes where nothing translates those."""
-        model = self.model
+        model, segmenter = self.model, self.model.segmenter
         if model.translation is not None:
             prompt = model.translate(generation.hidden_states, generation.mask, answers)
-            return model.segmenter.decode(features, prompt)
+            return segmenter.decode_with_instances(features, prompt)
         frame_hw = (model.config.protocol.frame_px,) * 2
-        boxes = [_visible(r.box and scale_box(r.box, frame_hw, (1, 1)), (1, 1)) for r in responses]
-        return model.segmenter.decode_box(features, boxes, answers)
+        boxes = [visible_part(r.box and scale_box(r.box, frame_hw, (1, 1)), (1, 1)) for r in responses]
+        return segmenter.decode_with_instances(features, segmenter.embed_text_and_boxes(features, boxes, answers))
 
     def _read(self, text: str, query: Query) -> Response:
         has_proxy = query.mosaic is not None and query.mosaic.proxy_index is not None
         return parse_response(text, expect_check=has_proxy, expect_rule=self.model.config.protocol.expects_rule)
-
-    def _reasoned_result(
-        self, query: Query, response: Response, answer: str, semantic: torch.Tensor
-    ) -> SegmentationResult:
-        image, mosaic = query.image, query.mosaic
-        size_hw = (image.height, image.width)
-        frame_hw = (self.model.config.protocol.frame_px,) * 2
-        return SegmentationResult(
-            concept=query.concept,
-            source=query.source,
-            origin=query.origin,
-            image=image,
-            mask=_mask_of(semantic, size_hw),
-            route=Route.REASONED,
-            threshold=route_threshold(query.concept),
-            response=response,
-            box=_visible(response.box and scale_box(response.box, frame_hw, size_hw), size_hw),
-            check_iou=_check_iou(response, mosaic),
-            answer=answer,
-            notes=(
-                *query.notes,
-                *(mosaic.notes if mosaic else ()),
-                *self._notes_on_response(response),
-                *self._notes_on_words(answer),
-            ),
-        )
-
-    def _direct_result(self, query: Query, screening: _Screening, index: int) -> SegmentationResult:
-        return SegmentationResult(
-            concept=query.concept,
-            source=query.source,
-            origin=query.origin,
-            image=query.image,
-            mask=_mask_of(screening.semantic[index], (query.image.height, query.image.width)),
-            route=Route.DIRECT,
-            presence=screening.presence[index],
-            threshold=route_threshold(query.concept),
-            answer=query.concept,
-            notes=(
-                *query.notes,
-                *(query.mosaic.notes if query.mosaic and query.references and query.references.seen else ()),
-                *self._notes_on_words(query.concept),
-            ),
-        )
-
-    def _notes_on_words(self, words: str) -> tuple[str, ...]:
-        segmenter = self.model.segmenter
-        if not segmenter.cuts(words):
-            return ()
-        return (f"SAM 3 read only the beginning of its words: it takes {segmenter.max_text_tokens} tokens.",)
-
-    def _notes_on_response(self, response: Response) -> tuple[str, ...]:
-        notes = [] if response.words else ["The response named no answer; SAM 3 was given the concept's own words."]
-        if self.model.translation is None:
-            given = "the box" if response.box else "words alone, for the response had no box"
-            notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
-        return tuple(notes)
 
 
 @dataclass(frozen=True)
@@ -410,7 +429,8 @@ class _Screening:
     """What SAM 3 alone says of the images it was asked about."""
 
     presence: dict[int, float]
-    semantic: dict[int, torch.Tensor]
+    """The router's s."""
+    drawn: dict[int, Drawn]
 
     def accepts(self, index: int, concept: str, choice: RouteChoice) -> bool:
         if index not in self.presence:
@@ -418,20 +438,18 @@ class _Screening:
         return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
 
 
-def _mask_of(semantic: torch.Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    return (upsample_logits(semantic, size_hw) > 0).cpu().numpy()
+def _words_of(concept: str | Rule) -> str:
+    return concept.concept if isinstance(concept, Rule) else check_words(concept)
 
 
-def _check_iou(response: Response, mosaic: Mosaic | None) -> float | None:
-    if mosaic is None or mosaic.proxy_index is None:
-        return None
-    truth = mosaic.boxes_xyxy[mosaic.proxy_index]
-    return box_iou(response.check, truth) if response.check and truth else 0.0
+def _turned(query: Query, by: int) -> Query:
+    """The query with another reference withheld; what a rule begins belongs to its own order."""
+    if by == 0 or query.references is None or (query.rule and query.rule.begun):
+        return query
+    return replace(query, references=turned(query.references, by))
 
 
-def _visible(box: BoxXYXY | None, size_hw: tuple[int, int]) -> BoxXYXY | None:
-    """The part of a box inside the image; None where nothing is left of it."""
-    if box is None:
-        return None
-    clipped = clip_box(box, size_hw)
-    return clipped if box_area(clipped) > 0 else None
+def _merit(result: SegmentationResult) -> tuple[float, float]:
+    """By what one of several answers is chosen: its check, to a tenth, then how well its mask and box agree."""
+    agreement = result.signals.agreement if result.signals else None
+    return round(result.check_iou or 0.0, 1), agreement or 0.0

@@ -21,7 +21,7 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.locks import SharedLock
 from conceptseg.protocol import build_mosaic
 
-__all__ = ["ReferencePreparer", "References", "as_references"]
+__all__ = ["ReferencePreparer", "References", "as_references", "turned"]
 
 _One: TypeAlias = Reference | ImageSource | tuple[object, ...]
 References: TypeAlias = Reference | ImageSource | Iterable[_One]
@@ -112,6 +112,16 @@ class ReferencePreparer:
         seen = self._model.see_references(loaded)
         notes = (*_notes(references, loaded), *(_notes_on_regions(loaded) if seen else ()))
         return PreparedReferences(replace(mosaic, notes=notes), loaded, seen)
+
+
+def turned(prepared: PreparedReferences, by: int) -> PreparedReferences:
+    """The same references in another order, so that another one's mark is withheld."""
+    by %= len(prepared.loaded)
+    if by == 0:
+        return prepared
+    loaded = prepared.loaded[by:] + prepared.loaded[:by]
+    mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=prepared.mosaic.canvas_px)
+    return replace(prepared, mosaic=replace(mosaic, notes=prepared.mosaic.notes), loaded=loaded)
 
 
 def _notes_on_regions(loaded: Sequence[LoadedReference]) -> Iterable[str]:

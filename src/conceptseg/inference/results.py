@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.files import replacing
 from conceptseg.geometry import BoxXYXY, box_from_mask, round_box
+from conceptseg.inference.instances import DEFAULT_SCORE, FoundObjects, Instance
 from conceptseg.inference.router import Route
+from conceptseg.models.calibration import Signals
 from conceptseg.naming import check_stem, distinct_stem, stem_of
 from conceptseg.protocol import Response
 
@@ -67,6 +69,37 @@ class SegmentationResult:
     """Why there is no mask."""
     origin: Path | None = None
     """The picture's file, absolute; None where it came from memory. Tells results apart when they are saved."""
+    confidence: float | None = None
+    """The IoU (0…1) to expect of the mask as it was drawn, if the concept is in the picture."""
+    calibrated: bool = False
+    """Whether `confidence` comes from the checkpoint's own calibration, or is merely the mean of `signals`."""
+    found: bool | None = None
+    """Whether the concept is in the picture. Known only where the checkpoint is calibrated or a rule has learned it;
+    the mask is then empty where it is not. Otherwise it tells whether there is a mask."""
+    signals: Signals | None = None
+    """What `confidence` was made of."""
+    expected_iou: float | None = None
+    """The IoU to expect of masks of the learned rule that was applied, from references that it did not see."""
+    objects: FoundObjects | None = None
+    """What `instances` are made of."""
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """The single objects of the concept (mask, box, score), the best first, from a score of 0.5 on.
+
+        SAM 3's own, under the prompt that drew the mask; the mask is the semantic head's and need not be their union.
+        """
+        return self.instances_above(DEFAULT_SCORE)
+
+    def instances_above(self, score: float) -> tuple[Instance, ...]:
+        """The single objects from another score on; below 0.05 none are known.
+
+        Raises:
+            InputError: the score does not lie in 0…1.
+        """
+        if not 0 <= score <= 1:
+            raise InputError(f"A score threshold must lie in 0…1, got {score}.")
+        return self.objects.above(score, self.mask.shape) if self.objects is not None and self.mask is not None else ()
 
     @property
     def rule(self) -> str | None:
@@ -195,6 +228,13 @@ class SegmentationResult:
             "notes": list(self.notes),
             "size_hw": None if self.mask is None else list(self.mask.shape),
             "area": None if self.mask is None else int(self.mask.sum()),
+            "confidence": _rounded(self.confidence),
+            "calibrated": self.calibrated,
+            "found": self.found,
+            "expected_iou": _rounded(self.expected_iou),
+            "signals": {name: _rounded(value) for name, value in asdict(self.signals).items()}
+            if self.signals
+            else None,
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }
 
@@ -226,6 +266,10 @@ class SegmentationResult:
         if self.image is None or self.mask is None:
             raise InputError(f"{self.source or 'This result'} has no mask: {self.error or 'nothing was computed'}.")
         return self.image, self.mask
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _owner_of(note: Path) -> str | None:

@@ -109,6 +109,8 @@ class ModelParts:
     reasoner: Reasoner
     translation: ConceptTranslation | None
     segmenter: PromptSegmenter | None
+    folder: Path | None = None
+    """Where the checkpoint lies."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -162,7 +164,7 @@ def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **option
     translation = translation.to(place).eval() if translation else None
     read_mllm = partial(_read_mllm, checkpoint, place, chosen)
     reasoner = Reasoner(read_mllm if chosen.lazy else read_mllm(), processor).eval()
-    return ModelParts(checkpoint.config, reasoner, translation, segmenter)
+    return ModelParts(checkpoint.config, reasoner, translation, segmenter, checkpoint.folder)
 
 
 def read_translation_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
