@@ -156,7 +156,7 @@ def test_entries_that_lead_elsewhere_are_refused(rule, tmp_path):
 
 def test_a_picture_that_is_none_is_refused(rule, tmp_path):
     path = rule.save(tmp_path / "a.rule")
-    with pytest.raises(InputError, match="0000.png is no PNG"):
+    with pytest.raises(InputError, match=r"0000.png is no PNG"):
         Rule.load(rewritten(path, **{"pictures/0000.png": b"GIF89a"}))
     with zipfile.ZipFile(path) as archive:
         cut = archive.read("pictures/0000.png")[:200]
@@ -179,7 +179,7 @@ def _png(width: int, height: int) -> bytes:
 def test_a_bomb_is_refused(rule, tmp_path, monkeypatch):
     path = rule.save(tmp_path / "a.rule")
     monkeypatch.setattr("conceptseg.inference.rule_files._LARGEST_INDEX", 100)
-    with pytest.raises(InputError, match="rule.json is larger than 100 bytes"):
+    with pytest.raises(InputError, match=r"rule.json is larger than 100 bytes"):
         Rule.load(path)
     monkeypatch.undo()
     with pytest.raises(InputError, match="more than the limit"):  # few bytes, many pixels

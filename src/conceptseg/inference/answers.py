@@ -13,15 +13,15 @@ from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, box_iou, clip_
 from conceptseg.inference.inputs import Query
 from conceptseg.inference.instances import FoundObjects
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import Route, route_threshold
+from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
 from conceptseg.models.calibration import Signals
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import Instances, SegmentationLogits, upsample_logits
 from conceptseg.protocol import Mosaic, Response
 
-__all__ = ["Answers", "Drawn", "drawn_one_by_one", "visible_part"]
+__all__ = ["Answers", "Drawn", "Screening", "drawn_one_by_one", "merit_of", "visible_part"]
 
-NOT_FOUND = "The concept is not in this picture as far as SAM 3 can tell (presence {:.2f}, asked for {:.2f}): "
+NOT_FOUND = "Not found: the concept's presence in the picture is below what was asked for; "
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,21 @@ class Drawn:
     presence: float
     """That the concept is there at all, under the same prompt, 0…1."""
     objects: FoundObjects
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What SAM 3 alone says of the images it was asked about, by their place in the batch."""
+
+    presence: dict[int, float]
+    """The router's s."""
+    drawn: dict[int, Drawn]
+
+    def accepts(self, index: int, concept: str, choice: RouteChoice) -> bool:
+        """Whether that is the answer (Eq. 9), or was to be, whatever it is."""
+        if index not in self.presence:
+            return False
+        return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
 
 
 def drawn_one_by_one(drawn: tuple[SegmentationLogits, Instances]) -> list[Drawn]:
@@ -131,8 +146,8 @@ class Answers:
         presence = result.signals.presence
         if asked is None or presence >= asked:
             return replace(result, found=bool(result.mask.any()))
-        kept = "its mask is kept, as was asked for." if self._always else "its mask is empty."
-        result = replace(result, found=False, notes=(*result.notes, NOT_FOUND.format(presence, asked) + kept))
+        kept = "the mask is kept, as was asked for." if self._always else "the mask is empty."
+        result = replace(result, found=False, notes=(*result.notes, NOT_FOUND + kept))
         return result if self._always else replace(result, mask=np.zeros_like(result.mask), objects=None)
 
     def _notes_on_words(self, words: str) -> tuple[str, ...]:
@@ -147,6 +162,12 @@ class Answers:
             given = "the box" if response.box else "words alone, for the response had no box"
             notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
         return tuple(notes)
+
+
+def merit_of(result: SegmentationResult) -> tuple[float, float]:
+    """By what one of several answers is chosen: its check, to a tenth, then how well its mask and box agree."""
+    agreement = result.signals.agreement if result.signals else None
+    return round(result.check_iou or 0.0, 1), agreement or 0.0
 
 
 def visible_part(box: BoxXYXY | None, size_hw: tuple[int, int]) -> BoxXYXY | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import InputError
 from conceptseg.geometry import scale_box
-from conceptseg.inference.answers import Answers, Drawn, drawn_one_by_one, visible_part
+from conceptseg.inference.answers import Answers, Screening, drawn_one_by_one, merit_of, visible_part
 from conceptseg.inference.inputs import (
     InTurn,
     PreparedReferences,
@@ -27,9 +27,9 @@ from conceptseg.inference.inputs import (
 )
 from conceptseg.inference.learning import Learner
 from conceptseg.inference.looking import Looker, Looks
-from conceptseg.inference.references import ReferencePreparer, References, as_references, turned
+from conceptseg.inference.references import ReferencePreparer, References, as_references, turned_query
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import RouteChoice, may_take_shortcut, takes_shortcut
+from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut
 from conceptseg.inference.rules import Rule
 from conceptseg.inference.timing import Clock
 from conceptseg.models.conceptseg import ConceptSegModel
@@ -40,6 +40,8 @@ from conceptseg.protocol import Mosaic, Response, parse_response
 from conceptseg.words import check_words
 
 __all__ = ["ConceptSegmenter", "Query"]
+
+_Loaded = Sequence[Query | SegmentationResult]
 
 _TEMPERATURE = 0.7
 """Of all responses but the first, where several are drawn."""
@@ -108,8 +110,8 @@ class ConceptSegmenter:
             InputError: the concept says nothing or cannot be read, the references are none, a box lies outside its
                 image or is in fractions of it, or the route is unknown.
         """
-        request, words = self._request(concept, route, always, samples, seed), _words_of(concept)
-        question = self._question(concept, words, references)
+        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        question = self.put(concept, references)
         return self._answer([question.about(image)], request)[0]
 
     def stream(
@@ -133,9 +135,9 @@ class ConceptSegmenter:
         Raises:
             InputError: also where `images` is one image or a folder, or `batch_size` is no number of images.
         """
-        request, words = self._request(concept, route, always, samples, seed), _words_of(concept)
+        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
         size, sources = check_batch_size(batch_size), as_images(images)
-        question = self._question(concept, words, references)
+        question = self.put(concept, references)
         loaded = chunks((question.try_about(image) for image in sources), size)
         return InTurn(result for chunk in loaded for result in self._segment_loaded(chunk, request))
 
@@ -155,13 +157,13 @@ class ConceptSegmenter:
 
         For a model that was loaded lazily on a small machine: the MLLM comes into memory only if something is left for
         it, and goes when that is done or fails. What is left is read and encoded twice, so the images must be a
-        sequence; where the route is known beforehand there is one pass. Arguments and errors as for `stream`.
+        sequence; where the route is known beforehand there is one pass. Otherwise as `stream`.
         """
-        request, words = self._request(concept, route, always, samples, seed), _words_of(concept)
+        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
         size = check_batch_size(batch_size)
         if not isinstance(as_images(images), Sequence):
             raise InputError(f"Two passes read their images twice: give a list, not a {type(images).__name__}.")
-        return InTurn(self._in_two_passes(images, self._question(concept, words, references), size, request))
+        return InTurn(self._in_two_passes(images, self.put(concept, references), size, request))
 
     def learn(
         self,
@@ -198,26 +200,23 @@ class ConceptSegmenter:
     def apply(
         self, rule: Rule, images: Iterable[ImageSource], *, batch_size: int = 8, always: bool = False
     ) -> Iterator[SegmentationResult]:
-        """Results of many images by a rule, in their order; the same as `stream(images, rule)`.
-
-        What was verified of the response is read by the MLLM, not written again: only box and answer are.
-        """
+        """The same as `stream(images, rule)`: what was verified is read by the MLLM, box and answer are written."""
         return self.stream(images, rule, batch_size=batch_size, always=always)
 
-    def _request(self, concept: str | Rule, route: str | RouteChoice, always: bool, samples: int, seed: int) -> Request:
-        given = concept.route if isinstance(concept, Rule) else None
-        return Request.of(route, given, always=always, samples=samples, seed=seed)
+    def put(self, concept: str | Rule, references: References = ()) -> Question:
+        """A concept with its references, or what a rule says of it, ready to be asked of any image.
 
-    def _question(self, concept: str | Rule, words: str, references: References) -> Question:
-        """What is asked of every image: a concept with its references, or what a rule says of it."""
+        Raises:
+            InputError: a rule is given references besides its own; otherwise as for a single image.
+        """
         if not isinstance(concept, Rule):
-            return Question(words, self.prepare(references))
+            return Question(check_words(concept), self.prepare(references))
         if as_references(references):
             raise InputError("A rule brings its own references: give a rule, or a concept with references.")
         applied = concept.applied(self.model.digest())
         for note in applied.notes:
             warnings.warn(note, stacklevel=3)
-        return Question(words, self.prepare(concept.references()), applied)
+        return Question(concept.concept, self.prepare(concept.references()), applied)
 
     def _in_two_passes(
         self, images: Sequence[ImageSource], question: Question, size: int, request: Request
@@ -301,36 +300,26 @@ class ConceptSegmenter:
         everyone = list(range(len(queries)))
         answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
-            looks = self._encode(queries, clock)
-            screening = self._screen(queries, looks, request.route, clock)
-            direct = [i for i in everyone if screening.accepts(i, queries[i].concept, request.route)]
+            looks, screening, direct = self._take_shortcuts(queries, request.route, clock)
             reasoned = [i for i in everyone if i not in direct]
-            screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
             results = {i: answers.direct(queries[i], screening.drawn[i], screening.presence[i]) for i in direct}
-            for index, answered in zip(
-                reasoned, self._reason(queries, looks, reasoned, request, answers, clock), strict=True
-            ):
-                results[index] = replace(answered, presence=screening.presence.get(index))
+            answered = self._reason(queries, looks, reasoned, request, answers, clock)
+            results |= {
+                i: replace(one, presence=screening.presence.get(i)) for i, one in zip(reasoned, answered, strict=True)
+            }
         return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
 
-    def _segment_loaded(
-        self, loaded: Sequence[Query | SegmentationResult], request: Request
-    ) -> list[SegmentationResult]:
+    def _segment_loaded(self, loaded: _Loaded, request: Request) -> list[SegmentationResult]:
         """Results of a chunk in which some images could not be read."""
         done = iter(self._answer([entry for entry in loaded if isinstance(entry, Query)], request))
         return [next(done) if isinstance(entry, Query) else entry for entry in loaded]
 
     @torch.no_grad()
-    def _screen_images(
-        self, loaded: Sequence[Query | SegmentationResult], request: Request
-    ) -> list[SegmentationResult]:
+    def _screen_images(self, loaded: _Loaded, request: Request) -> list[SegmentationResult]:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
         queries = [entry for entry in loaded if isinstance(entry, Query)]
         answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
-        looks = self._encode(queries, clock)
-        screening = self._screen(queries, looks, request.route, clock)
-        direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, request.route)]
-        screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
+        _, screening, direct = self._take_shortcuts(queries, request.route, clock)
         results = iter(
             replace(answers.direct(query, screening.drawn[i], screening.presence[i]), timings=clock.seconds[i])
             if i in direct
@@ -341,37 +330,38 @@ class ConceptSegmenter:
         )
         return [next(results) if isinstance(entry, Query) else entry for entry in loaded]
 
-    def _encode(self, queries: Sequence[Query], clock: Clock) -> Looks | None:
+    def _take_shortcuts(
+        self, queries: Sequence[Query], choice: RouteChoice, clock: Clock
+    ) -> tuple[Looks | None, Screening, list[int]]:
+        """Look at the pictures, and let SAM 3 draw those that it may answer alone."""
         if not queries:
-            return None
+            return None, Screening({}, {}), []
         look, places = self._look([query.image for query in queries])
         clock.lap("encode", range(len(queries)))
-        return Looks(look, places, [None if query.references is None else query.references.seen for query in queries])
+        looks = Looks(look, places, [query.references.seen if query.references else None for query in queries])
+        screening = self._screen(queries, looks, choice, clock)
+        direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, choice)]
+        return looks, self._redraw_beside_references(queries, looks, direct, screening, clock), direct
 
-    def _screen(self, queries: Sequence[Query], looks: Looks | None, choice: RouteChoice, clock: Clock) -> _Screening:
+    def _screen(self, queries: Sequence[Query], looks: Looks, choice: RouteChoice, clock: Clock) -> Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and what it draws."""
         asked = [i for i, query in enumerate(queries) if may_take_shortcut(query.concept, choice)]
-        if not asked or looks is None:
-            return _Screening({}, {})
+        if not asked:
+            return Screening({}, {})
         segmenter = self.model.segmenter
         words = segmenter.embed_text([queries[i].concept for i in asked])
         drawn = drawn_one_by_one(segmenter.decode_with_instances(looks.alone(asked), words))
         clock.lap("screen", asked)
         presence = {i: one.presence for i, one in zip(asked, drawn, strict=True)}
-        return _Screening(presence, dict(zip(asked, drawn, strict=True)))
+        return Screening(presence, dict(zip(asked, drawn, strict=True)))
 
     def _redraw_beside_references(
-        self,
-        queries: Sequence[Query],
-        looks: Looks | None,
-        direct: Sequence[int],
-        screening: _Screening,
-        clock: Clock,
-    ) -> _Screening:
+        self, queries: Sequence[Query], looks: Looks, direct: Sequence[int], screening: Screening, clock: Clock
+    ) -> Screening:
         """The masks of the direct route drawn anew where references say something: whether SAM 3 alone may answer is
         its own affair, what the prior adds to its answer is not lost."""
-        told = looks.told(direct) if looks is not None else []
-        if not told or looks is None:
+        told = looks.told(direct)
+        if not told:
             return screening
         segmenter = self.model.segmenter
         words = segmenter.embed_text([queries[i].concept for i in told])
@@ -393,7 +383,7 @@ class ConceptSegmenter:
             return []
         drawn = []
         for number in range(request.samples):
-            asked = [_turned(queries[i], number) for i in indices]
+            asked = [turned_query(queries[i], number) for i in indices]
             chance: dict[str, Any] = {"temperature": _TEMPERATURE, "seed": request.seed + number} if number else {}
             generation, responses = self.respond(asked, **chance)
             clock.lap("reason", indices)
@@ -401,7 +391,7 @@ class ConceptSegmenter:
             pictures = drawn_one_by_one(self._draw(looks.beside_references(indices), generation, responses, words))
             clock.lap("decode", indices)
             drawn.append([answers.reasoned(*one) for one in zip(asked, responses, words, pictures, strict=True)])
-        return [max(of_one, key=_merit) for of_one in zip(*drawn, strict=True)]
+        return [max(of_one, key=merit_of) for of_one in zip(*drawn, strict=True)]
 
     def _draw(
         self,
@@ -424,32 +414,6 @@ class ConceptSegmenter:
         return parse_response(text, expect_check=has_proxy, expect_rule=self.model.config.protocol.expects_rule)
 
 
-@dataclass(frozen=True)
-class _Screening:
-    """What SAM 3 alone says of the images it was asked about."""
-
-    presence: dict[int, float]
-    """The router's s."""
-    drawn: dict[int, Drawn]
-
-    def accepts(self, index: int, concept: str, choice: RouteChoice) -> bool:
-        if index not in self.presence:
-            return False
-        return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
-
-
-def _words_of(concept: str | Rule) -> str:
-    return concept.concept if isinstance(concept, Rule) else check_words(concept)
-
-
-def _turned(query: Query, by: int) -> Query:
-    """The query with another reference withheld; what a rule begins belongs to its own order."""
-    if by == 0 or query.references is None or (query.rule and query.rule.begun):
-        return query
-    return replace(query, references=turned(query.references, by))
-
-
-def _merit(result: SegmentationResult) -> tuple[float, float]:
-    """By what one of several answers is chosen: its check, to a tenth, then how well its mask and box agree."""
-    agreement = result.signals.agreement if result.signals else None
-    return round(result.check_iou or 0.0, 1), agreement or 0.0
+def _route_of(concept: str | Rule) -> Route | None:
+    """The route of a rule; a concept has none."""
+    return concept.route if isinstance(concept, Rule) else None

@@ -35,7 +35,7 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Generation
 from conceptseg.protocol import Response, parse_response, what_is_induced
 
-__all__ = ["MOST_SUPPORTS", "Answerer", "Learner"]
+__all__ = ["MOST_SUPPORTS", "Answerer", "Learner", "score_of"]
 
 MOST_SUPPORTS = 4
 """The paper's 2×2 mosaic."""
@@ -349,10 +349,10 @@ class Learner:
 def _judgement(result: SegmentationResult, truth: RulePicture) -> _Judgement:
     signals = result.signals
     presence = signals.presence if signals else 0.0
-    return _Judgement(_score(result, truth), presence, result.confidence or 0.0)
+    return _Judgement(score_of(result, truth), presence, result.confidence or 0.0)
 
 
-def _score(result: SegmentationResult, truth: RulePicture) -> float:
+def score_of(result: SegmentationResult, truth: RulePicture) -> float:
     """IoU with the truth's mask, or of the mask's box where the truth is one."""
     if result.mask is None:
         return 0.0

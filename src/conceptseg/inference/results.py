@@ -240,13 +240,24 @@ class SegmentationResult:
 
     def to_coco_rle(self) -> dict[str, Any]:
         """The mask as uncompressed COCO RLE: `{"size": [h, w], "counts": [...]}`, column-major, zeros first."""
-        flat = self._picture()[1].ravel(order="F")
-        changes = np.flatnonzero(np.diff(flat)) + 1
-        runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
-        return {"size": list(self._picture()[1].shape), "counts": [0, *runs] if flat[0] else runs}
+        return _coco_rle(self._picture()[1])
+
+    def instances_to_dicts(self, score: float = DEFAULT_SCORE) -> list[dict[str, Any]]:
+        """The single objects from a score on, JSON-ready: `box` (x1, y1, x2, y2), `score`, `area`, `rle` as above."""
+        return [
+            {
+                "box": list(one.box),
+                "score": round(one.score, 4),
+                "area": int(one.mask.sum()),
+                "rle": _coco_rle(one.mask),
+            }
+            for one in self.instances_above(score)
+        ]
 
     def to_supervision(self) -> Any:
-        """The mask as `supervision.Detections` with one detection, or none where the mask is empty.
+        """`supervision.Detections`: the single objects with their scores, or where none is known the mask as one.
+
+        None at all where the mask is empty.
 
         Raises:
             MissingExtraError: the package supervision is not installed.
@@ -258,6 +269,13 @@ class SegmentationResult:
         box = box_from_mask(self._picture()[1])
         if box is None or self.mask is None:
             return supervision.Detections.empty()
+        if objects := self.instances:
+            return supervision.Detections(
+                xyxy=np.array([one.box for one in objects], dtype=np.float32),
+                mask=np.stack([one.mask for one in objects]),
+                confidence=np.array([one.score for one in objects], dtype=np.float32),
+                data={"class_name": np.array([self.concept] * len(objects))},
+            )
         return supervision.Detections(
             xyxy=np.array([box], dtype=np.float32), mask=self.mask[None], data={"class_name": np.array([self.concept])}
         )
@@ -266,6 +284,13 @@ class SegmentationResult:
         if self.image is None or self.mask is None:
             raise InputError(f"{self.source or 'This result'} has no mask: {self.error or 'nothing was computed'}.")
         return self.image, self.mask
+
+
+def _coco_rle(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
 
 
 def _rounded(value: float | None) -> float | None:

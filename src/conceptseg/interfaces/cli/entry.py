@@ -28,8 +28,12 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "world": "make and show ConceptWorld samples",
         "models": "what is known of a checkpoint",
         "train": "warm up the concept translation, or train with Meta-GRPO",
+        "rule": "learn a rule from references, look at it, check it, apply it",
+        "review": "the results of `segment`, least certain first",
+        "calibrate": "measure what a checkpoint's answers are worth",
         "evaluate": "measure a method on benchmarks",
         "report": "the paper's tables from what was measured",
+        "compare": "which of several runs is better, by how much, is it real",
         "data": "benchmarks and one's own pictures: list, check, build",
         "doctor": "what this machine has and lacks",
     }

@@ -19,7 +19,7 @@ from conceptseg.errors import InputError
 from conceptseg.files import lock_for_writing, replacing
 from conceptseg.naming import distinct_stem, name_key, stem_of
 
-__all__ = ["LOCK_FILE", "REQUEST_FILE", "RESULTS_FILE", "Ledger"]
+__all__ = ["LOCK_FILE", "REQUEST_FILE", "RESULTS_FILE", "Ledger", "read_records"]
 
 REQUEST_FILE = "request.json"
 RESULTS_FILE = "results.jsonl"
@@ -46,7 +46,7 @@ class Ledger:
         self.folder = folder
         self._request = dict(request)
         self._lock: FileLock | None = None
-        self._records = _read_records(folder / RESULTS_FILE)
+        self._records = read_records(folder / RESULTS_FILE)
         self._overwrite = overwrite
         if self._records and not overwrite:
             _check_same_request(folder, request)
@@ -75,7 +75,7 @@ class Ledger:
         """
         if self._lock is None and self.folder.is_dir():
             self._lock = lock_for_writing(self.folder, LOCK_FILE)
-            if _read_records(self.folder / RESULTS_FILE) != self._records:
+            if read_records(self.folder / RESULTS_FILE) != self._records:
                 raise InputError(f"Another process wrote to {self.folder} just now: give the same command again.")
 
     def begin(self, pending: Iterable[Path]) -> dict[Path, str]:
@@ -137,7 +137,7 @@ def _pictures(folder: Path, record: Mapping[str, Any]) -> tuple[Path, Path]:
     return folder / f"{stem}.mask.png", folder / f"{stem}.overlay.jpg"
 
 
-def _read_records(path: Path) -> dict[str, dict[str, Any]]:
+def read_records(path: Path) -> dict[str, dict[str, Any]]:
     """The last record of each image; lines that were cut off by a kill, or are none of ours, are dropped."""
     if not path.is_file():
         return {}
