@@ -63,7 +63,6 @@ class PictureRecord(_Record):
     box: _Box | None = None
     has_mask: bool
     name: str = Field(default="", max_length=4096)
-    unlike: bool = False
     score: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")

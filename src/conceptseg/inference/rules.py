@@ -41,8 +41,6 @@ class RulePicture:
     """The size of the picture it was made of."""
     name: str = ""
     """Where it came from, for people."""
-    unlike: bool = False
-    """Whether it marks what the concept is not."""
 
     def as_reference(self) -> Reference:
         """To be shown to a model."""
@@ -136,7 +134,6 @@ class Rule:
                 box=one.box,
                 has_mask=one.mask is not None,
                 name=one.name.encode("utf-8", "replace").decode(),
-                unlike=one.unlike,
                 score=score,
             )
             for one, score in zip(self.pictures, self.scores, strict=True)
@@ -154,7 +151,7 @@ class Rule:
         """
         record, pixels = read_rule_file(Path(path))
         pictures = tuple(
-            RulePicture(seen.image, seen.mask, told.box, told.size_hw, told.name, told.unlike)
+            RulePicture(seen.image, seen.mask, told.box, told.size_hw, told.name)
             for told, seen in zip(record.pictures, pixels, strict=True)
         )
         scores = tuple(told.score for told in record.pictures)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _OUT = Path("conceptseg-out")
+_UNCALIBRATED = (
+    "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected IoU, "
+    "and only a rule with a threshold of its own empties masks"
+)
 _SAMPLED_BYTES = 1 << 20
 _EPILOG = """\
 DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
@@ -94,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
             _segment_pending(load_segmenter(args), pending, asked, ledger, tally)
     for note, count in tally.notes.items():
         print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
+    if tally.uncalibrated:
+        print(_UNCALIBRATED, file=sys.stderr)
     for image, reason in tally.failed.items():
         print(f"failed: {image}: {reason}", file=sys.stderr)
     print(tally.summary(args.out))
@@ -110,8 +116,10 @@ class _Tally:
     failed: dict[Path, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
+    uncalibrated: int = 0
 
     def add(self, image: Path, result: SegmentationResult) -> None:
+        self.uncalibrated += result.confidence is not None and not result.calibrated
         if result.error is not None or result.route is None:
             self.failed[image] = result.error or "no result"
         else:
