@@ -27,7 +27,8 @@ def strangers(samples: Sequence[ConceptSample]) -> Iterator[tuple[ConceptSample,
     for place, sample in enumerate(samples):
         if sample.level is Level.CR or sample.task == "saliency" or not sample.references:
             continue
-        others = (samples[(place + step) % len(samples)] for step in range(1, len(samples)))
+        far = place + len(samples) // 2  # neighbours are often of one task, and would all get one and the same picture
+        others = (samples[(far + step) % len(samples)] for step in range(len(samples)))
         other = next((one for one in others if _lacks(one, sample)), None)
         if other is not None:
             yield sample, other

@@ -24,7 +24,7 @@ from conceptseg.inference import ConceptSegmenter
 __all__ = ["METHODS", "Method", "check_method", "get_method"]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (ConceptSeg, LearnedRule, Sam3, Match, MllmBox, Sam3Agent, SegZero)
+    method.name: method for method in (ConceptSeg, Sam3, Match, MllmBox, Sam3Agent, SegZero, LearnedRule)
 }
 """Name → method."""
 

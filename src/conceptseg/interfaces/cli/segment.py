@@ -25,8 +25,8 @@ __all__ = ["add_parser", "run"]
 
 _OUT = Path("conceptseg-out")
 _UNCALIBRATED = (
-    "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected IoU, "
-    "and only a rule with a threshold of its own empties masks"
+    "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected "
+    "IoU, and only a rule with a threshold of its own empties masks"
 )
 _SAMPLED_BYTES = 1 << 20
 _EPILOG = """\
