@@ -132,6 +132,14 @@ def test_unmarked_references_are_left_out_and_told():
         learn(Oracle(), references[4:])
 
 
+def test_what_was_guessed_in_reading_a_reference_is_told():
+    references = _references(3)
+    grey = np.asarray(references[0].mask).astype(np.uint16) * 4095
+    told = load_reference(Reference(references[0].image, mask=grey)).notes
+    rule = learn(Oracle(), [Reference(references[0].image, mask=grey), *references[1:]])
+    assert told and f"Reference 1: {told[0]}" in rule.notes
+
+
 def test_a_budget_bounds_the_calls_and_is_told():
     done = []
     rule = learn(Oracle(), _references(16), budget=20, progress=lambda now, planned: done.append((now, planned)))

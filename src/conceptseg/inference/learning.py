@@ -131,7 +131,11 @@ class Learner:
         """References as the model sees them, and as the rule's file will hold them."""
         model = self._segmenter.model
         longest = max(model.segmenter.image_px, model.config.protocol.frame_px)
-        return [keep_picture(load_reference(one), longest, _name_of(one.image)) for one in references]
+        loaded = [load_reference(one) for one in references]
+        self._notes += [f"Reference {place}: {note}" for place, one in enumerate(loaded, 1) for note in one.notes]
+        return [
+            keep_picture(one, longest, _name_of(given.image)) for one, given in zip(loaded, references, strict=True)
+        ]
 
     def _tell_of_marks(self, marked: Sequence[int]) -> None:
         unmarked = [str(place + 1) for place in range(len(self._pool)) if place not in marked]
