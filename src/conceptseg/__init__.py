@@ -9,14 +9,16 @@ if TYPE_CHECKING:
     from conceptseg.data.samples import ConceptSample, Reference
     from conceptseg.inference.engine import ConceptSegmenter
     from conceptseg.inference.results import SegmentationResult
+    from conceptseg.inference.rules import Rule
 
 __version__ = "0.1.0"
-__all__ = ["ConceptSample", "ConceptSegmenter", "Reference", "SegmentationResult", "__version__"]
+__all__ = ["ConceptSample", "ConceptSegmenter", "Reference", "Rule", "SegmentationResult", "__version__"]
 
 _HOME = {
     "ConceptSample": "conceptseg.data.samples",
     "ConceptSegmenter": "conceptseg.inference.engine",
     "Reference": "conceptseg.data.samples",
+    "Rule": "conceptseg.inference.rules",
     "SegmentationResult": "conceptseg.inference.results",
 }
 

@@ -41,7 +41,7 @@ def short_answers(nano, monkeypatch):
     monkeypatch.setattr(nano.model, "config", short)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "lens"])  # which brings its own checkpoint
 def test_every_method_answers_every_question(nano, short_answers, name):
     method = get_method(name, nano, **SHORT.get(name, {}))
     results = method.answer(queries(nano), RouteChoice.REASON)

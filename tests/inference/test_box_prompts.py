@@ -42,11 +42,11 @@ def answering(text: str):
 
 def test_the_box_reaches_sam_3_in_fractions_of_the_image(segmenter: ConceptSegmenter, monkeypatch: pytest.MonkeyPatch):
     asked = []
-    decode_box = segmenter.model.segmenter.decode_box
+    embed = segmenter.model.segmenter.embed_text_and_boxes
     monkeypatch.setattr(
         segmenter.model.segmenter,
-        "decode_box",
-        lambda f, boxes, texts: asked.append((boxes, texts)) or decode_box(f, boxes, texts),
+        "embed_text_and_boxes",
+        lambda f, boxes, texts: asked.append((boxes, texts)) or embed(f, boxes, texts),
     )
     said = "<think>t</think><rule>r</rule><bbox>[147, 294, 441, 700]</bbox><answer>red cat</answer>"
     monkeypatch.setattr(segmenter.model, "reason", answering(said))
@@ -75,7 +75,7 @@ def test_two_passes_give_what_one_gives(folders: tuple[Path, Path], tmp_path: Pa
     segmenter = ConceptSegmenter.from_pretrained(f"{folders[0]}+{folders[1]}", device="cpu")
     monkeypatch.setattr(segmenter.model, "reason", answering("<bbox>[10, 10, 300, 300]</bbox><answer>cat</answer>"))
     sure = cycle([False, True, False, True, True])  # of the five images that can be read, in their order
-    monkeypatch.setattr("conceptseg.inference.engine.takes_shortcut", lambda presence, concept: next(sure))
+    monkeypatch.setattr("conceptseg.inference.answers.takes_shortcut", lambda presence, concept: next(sure))
     together = list(segmenter.stream(paths, "cat", batch_size=2))
     passes = dict(segmenter.stream_in_two_passes(paths, "cat", batch_size=2))
     assert list(passes) == [1, 2, 4, 5, 0, 3]  # direct ones and the unreadable one first

@@ -17,7 +17,7 @@ from conceptseg.errors import ImageError, InputError
 from conceptseg.geometry import box_iou
 from conceptseg.inference import ConceptSegmenter, Query, Route, SegmentationResult
 from conceptseg.models.reasoner import Generation
-from conceptseg.models.segmenter import SegmentationLogits
+from conceptseg.models.segmenter import Instances, SegmentationLogits
 from conceptseg.protocol import format_response
 
 FRAME_OF_NANO = 168
@@ -38,10 +38,12 @@ def presence(nano, monkeypatch) -> dict[str, float]:
 
     def decode(features, prompt):
         says["asked"] += 1
-        logit = math.log(says["score"] / (1 - says["score"]))
-        return SegmentationLogits(torch.ones(len(features), 8, 8), torch.full((len(features),), logit))
+        count, logit = len(features), math.log(says["score"] / (1 - says["score"]))
+        presence = torch.full((count,), logit)
+        found = Instances(torch.ones(count, 1, 8, 8), torch.zeros(count, 1), presence, torch.zeros(count, 1, 4))
+        return SegmentationLogits(torch.ones(count, 8, 8), presence), found
 
-    monkeypatch.setattr(nano.model.segmenter, "decode", decode)
+    monkeypatch.setattr(nano.model.segmenter, "decode_with_instances", decode)
     return says
 
 
@@ -50,7 +52,7 @@ def replies(nano, monkeypatch) -> list[str]:
     """The MLLM as a stub: answers every prompt with the last of these texts, or fails the test if there is none."""
     texts: list[str] = []
 
-    def reason(prompts: Sequence[object]) -> Generation:
+    def reason(prompts: Sequence[object], **_: object) -> Generation:
         assert texts, "the MLLM was asked"
         count, width = len(prompts), nano.model.translation.config.hidden_size
         mask = torch.ones(count, 3, dtype=torch.bool)
@@ -87,7 +89,8 @@ def test_an_accepted_picture_never_touches_the_mllm(nano, presence, replies):
     result = nano(picture(), "black cat", four_references())
     assert result.route is Route.DIRECT and result.presence == pytest.approx(0.95) and result.threshold == 0.2
     assert result.response is None and result.mask.all()
-    assert set(result.timings) == {"encode", "screen"}
+    assert set(result.timings) == {"encode", "screen", "decode"}  # the last, with what the references say
+    assert set(nano(picture(), "black cat").timings) == {"encode", "screen"}
 
 
 def test_where_the_shortcut_is_enough_the_mllm_is_not_even_read(nano):
@@ -198,9 +201,10 @@ def test_a_reference_with_an_empty_mask_is_told_of(nano, presence, replies):
     references[2] = Reference(picture(60, 60), mask=np.zeros((60, 60), dtype=bool))
     replies.append(reply())
     result = nano(picture(), "cat", references, route="reason")
-    assert result.notes == ("Reference 3 counts as unmarked: its mask is empty.",)
+    by_boxes = "Known by their boxes alone, not by masks, which say more: references 1, 2, 4."
+    assert result.notes == ("Reference 3 counts as unmarked: its mask is empty.", by_boxes)
     references[2] = Reference(picture(60, 60))  # unmarked on purpose
-    assert nano(picture(), "cat", references, route="reason").notes == ()
+    assert nano(picture(), "cat", references, route="reason").notes == (by_boxes,)
 
 
 def test_words_that_sam_does_not_read_to_their_end_are_told_of(nano, presence, replies):

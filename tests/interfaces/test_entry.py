@@ -54,7 +54,7 @@ def test_version(capsys):
     [
         (["sgement"], "invalid choice: 'sgement'"),
         ([], "required: COMMAND"),
-        (["segment", "x"], "required: --concept"),
+        (["segment", "x"], "one of the arguments --concept --rule is required"),
         (["segment", "x", "--concept", "y", "--route", "fast"], "invalid choice: 'fast'"),
         (["segment", "x", "--concept", "caf\udce9"], "--concept: 'caf\\udce9' is not UTF-8"),
         (["data", "from-folders", "a", "b", "--out", "c", "--concept", "caf\udce9"], "is not UTF-8"),

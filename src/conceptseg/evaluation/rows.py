@@ -19,7 +19,22 @@ from conceptseg.metrics import failed_row, image_row
 
 __all__ = ["answered_row", "error_row"]
 
-_KEPT = ("route", "presence", "threshold", "check_iou", "box", "rule", "answer", "response", "problems", "notes")
+_KEPT = (
+    "route",
+    "presence",
+    "threshold",
+    "check_iou",
+    "box",
+    "rule",
+    "answer",
+    "response",
+    "problems",
+    "notes",
+    "confidence",
+    "calibrated",
+    "found",
+    "expected_iou",
+)
 
 
 def answered_row(

@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool
 from PIL import Image
 
-from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import InputError
-from conceptseg.geometry import BoxXYXY, box_area, box_iou, clip_box, scale_box
+from conceptseg.geometry import scale_box
+from conceptseg.inference.answers import Answers, Screening, drawn_one_by_one, merit_of, visible_part
 from conceptseg.inference.inputs import (
     InTurn,
     PreparedReferences,
     Query,
+    Question,
+    Request,
     as_images,
     check_batch_size,
     chunks,
-    load_query,
-    try_query,
 )
-from conceptseg.inference.looking import Look, Looks
-from conceptseg.inference.references import ReferencePreparer, References, as_references
+from conceptseg.inference.learning import Learner
+from conceptseg.inference.looking import Looker, Looks
+from conceptseg.inference.references import ReferencePreparer, References, as_references, turned_query
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut, route_threshold, takes_shortcut
+from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut
+from conceptseg.inference.rules import Rule
 from conceptseg.inference.timing import Clock
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.memory import explain_out_of_memory
 from conceptseg.models.reasoner import Generation
-from conceptseg.models.segmenter import ImageFeatures, SegmentationLogits, upsample_logits
+from conceptseg.models.segmenter import ImageFeatures, Instances, SegmentationLogits
 from conceptseg.protocol import Mosaic, Response, parse_response
 from conceptseg.words import check_words
 
 __all__ = ["ConceptSegmenter", "Query"]
 
+_Loaded = Sequence[Query | SegmentationResult]
+
+_TEMPERATURE = 0.7
+"""Of all responses but the first, where several are drawn."""
+
 
 class ConceptSegmenter:
-    """Segment a concept in images, given its name and, if wanted, reference images.
+    """Segment a concept in images, given its name and, if wanted, reference images; or a rule that was learned of it.
 
     `segmenter.model.reasoner`, `.translation` and `.segmenter` are the three parts.
 
@@ -60,7 +66,7 @@ class ConceptSegmenter:
     def __init__(self, model: ConceptSegModel) -> None:
         self.model = model.eval()
         self._prepare = ReferencePreparer(model)
-        self._last_picture: tuple[Image.Image, str, Look] | None = None
+        self._look = Looker(model)
 
     @classmethod
     def from_pretrained(cls, source: str | Path = "nano", *, device: str = "auto", **options: Any) -> ConceptSegmenter:
@@ -78,37 +84,47 @@ class ConceptSegmenter:
     def __call__(
         self,
         image: ImageSource,
-        concept: str,
+        concept: str | Rule,
         references: References = (),
         *,
         route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
     ) -> SegmentationResult:
         """Segment `concept` in one image.
 
         Args:
             image: a path, bytes, PIL image or array.
-            concept: what to look for, in words.
+            concept: what to look for, in words, or a rule, which brings its references and its route.
             references: pictures of the concept, marked by mask or box (or not at all); the first one's mark is
                 withheld and used to verify the rule.
             route: "auto" (Eq. 9), "direct" (SAM 3 alone) or "reason" (always the MLLM).
+            always: whether the mask is kept where the concept is known not to be there.
+            samples: responses of the MLLM to draw; the one whose check is best is kept, then the one whose mask and
+                box agree best. Each withholds another reference.
+            seed: of all but the first, which is the likeliest; it also depends on what is in one batch.
 
         Raises:
             ImageError: the image or a reference cannot be read.
             InputError: the concept says nothing or cannot be read, the references are none, a box lies outside its
                 image or is in fractions of it, or the route is unknown.
         """
-        choice, words = RouteChoice.of(route), check_words(concept)
-        prepared = self.prepare(references)
-        return self.segment_batch([load_query(image, words, prepared)], route=choice)[0]
+        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        question = self.put(concept, references)
+        return self._answer([question.about(image)], request)[0]
 
     def stream(
         self,
         images: Iterable[ImageSource],
-        concept: str,
+        concept: str | Rule,
         references: References = (),
         *,
         batch_size: int = 8,
         route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
     ) -> Iterator[SegmentationResult]:
         """Results of many images, in their order; an image that cannot be read becomes a result with `.error`.
 
@@ -119,54 +135,107 @@ class ConceptSegmenter:
         Raises:
             InputError: also where `images` is one image or a folder, or `batch_size` is no number of images.
         """
-        choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
-        sources = as_images(images)
-        prepared = self.prepare(references)
-        loaded = chunks((try_query(image, words, prepared) for image in sources), size)
-        return InTurn(result for chunk in loaded for result in self._segment_loaded(chunk, choice))
+        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        size, sources = check_batch_size(batch_size), as_images(images)
+        question = self.put(concept, references)
+        loaded = chunks((question.try_about(image) for image in sources), size)
+        return InTurn(result for chunk in loaded for result in self._segment_loaded(chunk, request))
 
     def stream_in_two_passes(
         self,
         images: Sequence[ImageSource],
-        concept: str,
+        concept: str | Rule,
         references: References = (),
         *,
         batch_size: int = 8,
         route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
     ) -> Iterator[tuple[int, SegmentationResult]]:
         """SAM 3 over all images, then the MLLM over those it was not sure of, as (index in `images`, result).
 
         For a model that was loaded lazily on a small machine: the MLLM comes into memory only if something is left for
         it, and goes when that is done or fails. What is left is read and encoded twice, so the images must be a
-        sequence; where the route is known beforehand there is one pass. Arguments and errors as for `stream`.
+        sequence; where the route is known beforehand there is one pass. Otherwise as `stream`.
         """
-        choice, words, size = RouteChoice.of(route), check_words(concept), check_batch_size(batch_size)
+        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        size = check_batch_size(batch_size)
         if not isinstance(as_images(images), Sequence):
             raise InputError(f"Two passes read their images twice: give a list, not a {type(images).__name__}.")
-        return InTurn(self._in_two_passes(images, words, self.prepare(references), size, choice))
+        return InTurn(self._in_two_passes(images, self.put(concept, references), size, request))
+
+    def learn(
+        self,
+        concept: str,
+        references: References,
+        *,
+        absent: Iterable[ImageSource] = (),
+        samples: int = 4,
+        budget: int | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Rule:
+        """A rule from references, chosen because it verifies on those that it was not shown, and measured on them.
+
+        See `conceptseg.inference.learning` for how. All references are at once reduced to what the model sees of them,
+        and applied in that form, so that a saved rule gives the masks that an unsaved one gives.
+
+        Args:
+            concept: what it is about, in words.
+            references: any number; two marked ones at least, to verify anything. More than a mosaic holds are welcome.
+            absent: pictures in which the concept is not; they teach when to draw nothing.
+            samples: responses that compete for the best supports.
+            budget: pictures that the model may answer, at most; None for as many as the way takes.
+            seed: of everything that is drawn by chance.
+            progress: told (pictures answered, pictures planned) now and then.
+
+        Raises:
+            ImageError: a reference or an absent picture cannot be read.
+            InputError: the concept says nothing, no reference is marked, or a number is none.
+        """
+        learner = Learner(self, check_words(concept), samples=samples, budget=budget, seed=seed, progress=progress)
+        return learner.learn(as_references(references), list(as_images(absent)))
+
+    def apply(
+        self, rule: Rule, images: Iterable[ImageSource], *, batch_size: int = 8, always: bool = False
+    ) -> Iterator[SegmentationResult]:
+        """The same as `stream(images, rule)`: what was verified is read by the MLLM, box and answer are written."""
+        return self.stream(images, rule, batch_size=batch_size, always=always)
+
+    def put(self, concept: str | Rule, references: References = ()) -> Question:
+        """A concept with its references, or what a rule says of it, ready to be asked of any image.
+
+        Raises:
+            InputError: a rule is given references besides its own; otherwise as for a single image.
+        """
+        if not isinstance(concept, Rule):
+            return Question(check_words(concept), self.prepare(references))
+        if as_references(references):
+            raise InputError("A rule brings its own references: give a rule, or a concept with references.")
+        applied = concept.applied(self.model.digest())
+        for note in applied.notes:
+            warnings.warn(note, stacklevel=3)
+        return Question(concept.concept, self.prepare(concept.references()), applied)
 
     def _in_two_passes(
-        self,
-        images: Sequence[ImageSource],
-        concept: str,
-        references: PreparedReferences | None,
-        size: int,
-        choice: RouteChoice,
+        self, images: Sequence[ImageSource], question: Question, size: int, request: Request
     ) -> Iterator[tuple[int, SegmentationResult]]:
         presence: dict[int, float | None] = {}
-        if not may_take_shortcut(concept, choice):
+        if not may_take_shortcut(question.concept, request.route):
             presence = dict.fromkeys(range(len(images)))
         try:
             for chunk in chunks([i for i in range(len(images)) if i not in presence], size):
-                screened = self._screen_images([try_query(images[i], concept, references) for i in chunk], choice)
+                screened = self._screen_images([question.try_about(images[i]) for i in chunk], request)
                 for index, result in zip(chunk, screened, strict=True):
                     if result.route or result.error:
                         yield index, result
                     else:
                         presence[index] = result.presence
             for chunk in chunks(list(presence), size):
-                loaded = [try_query(images[i], concept, references) for i in chunk]
-                for index, result in zip(chunk, self._segment_loaded(loaded, RouteChoice.REASON), strict=True):
+                loaded = [question.try_about(images[i]) for i in chunk]
+                reasoned = self._segment_loaded(loaded, replace(request, route=RouteChoice.REASON))
+                for index, result in zip(chunk, reasoned, strict=True):
                     yield index, replace(result, presence=presence[index])
         finally:
             self.model.reasoner.release()
@@ -199,70 +268,60 @@ class ConceptSegmenter:
         Raises:
             InputError: there is none.
         """
-        look, places = self._look_at(images)
+        look, places = self._look(images)
         return look.features if len(places) == len(look.glance) else look.features.select(places)
 
-    def _look_at(self, images: Sequence[Image.Image]) -> tuple[Look, list[int]]:
-        """The distinct pictures, and for each picture which of them it is."""
-        distinct = list({id(image): image for image in images}.values())
-        if not distinct:
-            raise InputError("Expected at least one image to encode, got none.")
-        places = {id(image): place for place, image in enumerate(distinct)}
-        look = self._look_at_one(distinct[0]) if len(distinct) == 1 else self._look_at_several(distinct)
-        return look, [places[id(image)] for image in images]
-
-    def _look_at_one(self, image: Image.Image) -> Look:
-        last, content = self._last_picture, fingerprint_picture(image)  # read once: another thread may replace it
-        if last is not None and last[0] is image and last[1] == content:
-            return last[2]
-        look = self._look_at_several([image])
-        self._last_picture = (image, content, look)
-        return look
-
-    def _look_at_several(self, images: Sequence[Image.Image]) -> Look:
-        self._last_picture = None  # its memory may be needed
-        segmenter = self.model.segmenter
-        return Look(segmenter, segmenter.glance(segmenter.preprocess(images)))
+    def segment_batch(
+        self,
+        queries: Sequence[Query],
+        *,
+        route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[SegmentationResult]:
+        """Answer a batch of queries, which may differ in everything; arguments as for a single image."""
+        return self._answer(queries, Request.of(route, always=always, samples=samples, seed=seed))
 
     @torch.no_grad()
-    def segment_batch(
-        self, queries: Sequence[Query], *, route: str | RouteChoice = RouteChoice.AUTO
-    ) -> list[SegmentationResult]:
-        """Answer a batch of queries: the paper's Figure 3, line by line."""
-        choice = RouteChoice.of(route)
+    def respond(
+        self, queries: Sequence[Query], *, temperature: float = 0.0, seed: int | None = None
+    ) -> tuple[Generation, list[Response]]:
+        """What the MLLM says to queries, with the states behind it; nothing is drawn."""
+        model = self.model
+        prompts = [model.build_prompt(q.concept, q.image, q.mosaic) for q in queries]
+        begun = [query.rule.begun if query.rule else "" for query in queries]
+        generation = model.reason(prompts, temperature=temperature, seed=seed, begun=begun if any(begun) else ())
+        return generation, [self._read(text, query) for text, query in zip(generation.texts, queries, strict=True)]
+
+    @torch.no_grad()
+    def _answer(self, queries: Sequence[Query], request: Request) -> list[SegmentationResult]:
+        """The paper's Figure 3, line by line."""
         everyone = list(range(len(queries)))
-        clock = Clock(self.model.device)
+        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
-            looks = self._encode(queries, clock)
-            screening = self._screen(queries, looks, choice, clock)
-            direct = [i for i in everyone if screening.accepts(i, queries[i].concept, choice)]
+            looks, screening, direct = self._take_shortcuts(queries, request.route, clock)
             reasoned = [i for i in everyone if i not in direct]
-            screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
-            results = {i: self._direct_result(queries[i], screening, i) for i in direct}
-            for index, answered in zip(reasoned, self._reason(queries, looks, reasoned, clock), strict=True):
-                results[index] = replace(answered, presence=screening.presence.get(index))
+            results = {i: answers.direct(queries[i], screening.drawn[i], screening.presence[i]) for i in direct}
+            answered = self._reason(queries, looks, reasoned, request, answers, clock)
+            results |= {
+                i: replace(one, presence=screening.presence.get(i)) for i, one in zip(reasoned, answered, strict=True)
+            }
         return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
 
-    def _segment_loaded(
-        self, loaded: Sequence[Query | SegmentationResult], route: str | RouteChoice
-    ) -> list[SegmentationResult]:
+    def _segment_loaded(self, loaded: _Loaded, request: Request) -> list[SegmentationResult]:
         """Results of a chunk in which some images could not be read."""
-        done = iter(self.segment_batch([entry for entry in loaded if isinstance(entry, Query)], route=route))
+        done = iter(self._answer([entry for entry in loaded if isinstance(entry, Query)], request))
         return [next(done) if isinstance(entry, Query) else entry for entry in loaded]
 
     @torch.no_grad()
-    def _screen_images(
-        self, loaded: Sequence[Query | SegmentationResult], choice: RouteChoice
-    ) -> list[SegmentationResult]:
+    def _screen_images(self, loaded: _Loaded, request: Request) -> list[SegmentationResult]:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
         queries = [entry for entry in loaded if isinstance(entry, Query)]
-        clock = Clock(self.model.device)
-        looks = self._encode(queries, clock)
-        screening = self._screen(queries, looks, choice, clock)
-        direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, choice)]
-        screening = self._redraw_beside_references(queries, looks, direct, screening, clock)
+        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
+        _, screening, direct = self._take_shortcuts(queries, request.route, clock)
         results = iter(
-            replace(self._direct_result(query, screening, i), timings=clock.seconds[i])
+            replace(answers.direct(query, screening.drawn[i], screening.presence[i]), timings=clock.seconds[i])
             if i in direct
             else SegmentationResult(
                 query.concept, query.source, presence=screening.presence.get(i), origin=query.origin
@@ -271,61 +330,68 @@ class ConceptSegmenter:
         )
         return [next(results) if isinstance(entry, Query) else entry for entry in loaded]
 
-    def _encode(self, queries: Sequence[Query], clock: Clock) -> Looks | None:
+    def _take_shortcuts(
+        self, queries: Sequence[Query], choice: RouteChoice, clock: Clock
+    ) -> tuple[Looks | None, Screening, list[int]]:
+        """Look at the pictures, and let SAM 3 draw those that it may answer alone."""
         if not queries:
-            return None
-        look, places = self._look_at([query.image for query in queries])
+            return None, Screening({}, {}), []
+        look, places = self._look([query.image for query in queries])
         clock.lap("encode", range(len(queries)))
-        return Looks(look, places, [None if query.references is None else query.references.seen for query in queries])
+        looks = Looks(look, places, [query.references.seen if query.references else None for query in queries])
+        screening = self._screen(queries, looks, choice, clock)
+        direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, choice)]
+        return looks, self._redraw_beside_references(queries, looks, direct, screening, clock), direct
 
-    def _screen(self, queries: Sequence[Query], looks: Looks | None, choice: RouteChoice, clock: Clock) -> _Screening:
-        """Ask SAM 3 alone, where its answer could be taken: presence score s and mask logits."""
+    def _screen(self, queries: Sequence[Query], looks: Looks, choice: RouteChoice, clock: Clock) -> Screening:
+        """Ask SAM 3 alone, where its answer could be taken: presence score s and what it draws."""
         asked = [i for i, query in enumerate(queries) if may_take_shortcut(query.concept, choice)]
-        if not asked or looks is None:
-            return _Screening({}, {})
+        if not asked:
+            return Screening({}, {})
         segmenter = self.model.segmenter
-        logits = segmenter.decode(looks.alone(asked), segmenter.embed_text([queries[i].concept for i in asked]))
-        presence = logits.presence.float().sigmoid().tolist()
+        words = segmenter.embed_text([queries[i].concept for i in asked])
+        drawn = drawn_one_by_one(segmenter.decode_with_instances(looks.alone(asked), words))
         clock.lap("screen", asked)
-        return _Screening(dict(zip(asked, presence, strict=True)), dict(zip(asked, logits.semantic, strict=True)))
+        presence = {i: one.presence for i, one in zip(asked, drawn, strict=True)}
+        return Screening(presence, dict(zip(asked, drawn, strict=True)))
 
     def _redraw_beside_references(
-        self,
-        queries: Sequence[Query],
-        looks: Looks | None,
-        direct: Sequence[int],
-        screening: _Screening,
-        clock: Clock,
-    ) -> _Screening:
+        self, queries: Sequence[Query], looks: Looks, direct: Sequence[int], screening: Screening, clock: Clock
+    ) -> Screening:
         """The masks of the direct route drawn anew where references say something: whether SAM 3 alone may answer is
         its own affair, what the prior adds to its answer is not lost."""
-        told = looks.told(direct) if looks is not None else []
-        if not told or looks is None:
+        told = looks.told(direct)
+        if not told:
             return screening
         segmenter = self.model.segmenter
         words = segmenter.embed_text([queries[i].concept for i in told])
-        logits = segmenter.decode(looks.beside_references(told), words)
+        drawn = drawn_one_by_one(segmenter.decode_with_instances(looks.beside_references(told), words))
         clock.lap("decode", told)
-        return replace(screening, semantic=screening.semantic | dict(zip(told, logits.semantic, strict=True)))
+        return replace(screening, drawn=screening.drawn | dict(zip(told, drawn, strict=True)))
 
     def _reason(
-        self, queries: Sequence[Query], looks: Looks | None, indices: Sequence[int], clock: Clock
+        self,
+        queries: Sequence[Query],
+        looks: Looks | None,
+        indices: Sequence[int],
+        request: Request,
+        answers: Answers,
+        clock: Clock,
     ) -> list[SegmentationResult]:
-        """Induce the rule, verify it, apply it, translate it, and draw the mask."""
+        """Induce the rule, verify it, apply it, translate it, and draw the mask; of several times the best."""
         if not indices or looks is None:
             return []
-        model = self.model
-        asked = [queries[i] for i in indices]
-        generation = model.reason([model.build_prompt(q.concept, q.image, q.mosaic) for q in asked])
-        responses = [self._read(text, query) for text, query in zip(generation.texts, asked, strict=True)]
-        answers = [response.words or query.concept for response, query in zip(responses, asked, strict=True)]
-        clock.lap("reason", indices)
-        logits = self._draw(looks.beside_references(indices), generation, responses, answers)
-        clock.lap("decode", indices)
-        return [
-            self._reasoned_result(query, response, answer, semantic)
-            for query, response, answer, semantic in zip(asked, responses, answers, logits.semantic, strict=True)
-        ]
+        drawn = []
+        for number in range(request.samples):
+            asked = [turned_query(queries[i], number) for i in indices]
+            chance: dict[str, Any] = {"temperature": _TEMPERATURE, "seed": request.seed + number} if number else {}
+            generation, responses = self.respond(asked, **chance)
+            clock.lap("reason", indices)
+            words = [response.words or query.concept for response, query in zip(responses, asked, strict=True)]
+            pictures = drawn_one_by_one(self._draw(looks.beside_references(indices), generation, responses, words))
+            clock.lap("decode", indices)
+            drawn.append([answers.reasoned(*one) for one in zip(asked, responses, words, pictures, strict=True)])
+        return [max(of_one, key=merit_of) for of_one in zip(*drawn, strict=True)]
 
     def _draw(
         self,
@@ -333,105 +399,21 @@ class ConceptSegmenter:
         generation: Generation,
         responses: Sequence[Response],
         answers: Sequence[str],
-    ) -> SegmentationLogits:
+    ) -> tuple[SegmentationLogits, Instances]:
         """Masks from the responses' hidden states (Eq. 4), or from their boxes where nothing translates those."""
-        model = self.model
+        model, segmenter = self.model, self.model.segmenter
         if model.translation is not None:
             prompt = model.translate(generation.hidden_states, generation.mask, answers)
-            return model.segmenter.decode(features, prompt)
+            return segmenter.decode_with_instances(features, prompt)
         frame_hw = (model.config.protocol.frame_px,) * 2
-        boxes = [_visible(r.box and scale_box(r.box, frame_hw, (1, 1)), (1, 1)) for r in responses]
-        return model.segmenter.decode_box(features, boxes, answers)
+        boxes = [visible_part(r.box and scale_box(r.box, frame_hw, (1, 1)), (1, 1)) for r in responses]
+        return segmenter.decode_with_instances(features, segmenter.embed_text_and_boxes(features, boxes, answers))
 
     def _read(self, text: str, query: Query) -> Response:
         has_proxy = query.mosaic is not None and query.mosaic.proxy_index is not None
         return parse_response(text, expect_check=has_proxy, expect_rule=self.model.config.protocol.expects_rule)
 
-    def _reasoned_result(
-        self, query: Query, response: Response, answer: str, semantic: torch.Tensor
-    ) -> SegmentationResult:
-        image, mosaic = query.image, query.mosaic
-        size_hw = (image.height, image.width)
-        frame_hw = (self.model.config.protocol.frame_px,) * 2
-        return SegmentationResult(
-            concept=query.concept,
-            source=query.source,
-            origin=query.origin,
-            image=image,
-            mask=_mask_of(semantic, size_hw),
-            route=Route.REASONED,
-            threshold=route_threshold(query.concept),
-            response=response,
-            box=_visible(response.box and scale_box(response.box, frame_hw, size_hw), size_hw),
-            check_iou=_check_iou(response, mosaic),
-            answer=answer,
-            notes=(
-                *query.notes,
-                *(mosaic.notes if mosaic else ()),
-                *self._notes_on_response(response),
-                *self._notes_on_words(answer),
-            ),
-        )
 
-    def _direct_result(self, query: Query, screening: _Screening, index: int) -> SegmentationResult:
-        return SegmentationResult(
-            concept=query.concept,
-            source=query.source,
-            origin=query.origin,
-            image=query.image,
-            mask=_mask_of(screening.semantic[index], (query.image.height, query.image.width)),
-            route=Route.DIRECT,
-            presence=screening.presence[index],
-            threshold=route_threshold(query.concept),
-            answer=query.concept,
-            notes=(
-                *query.notes,
-                *(query.mosaic.notes if query.mosaic and query.references and query.references.seen else ()),
-                *self._notes_on_words(query.concept),
-            ),
-        )
-
-    def _notes_on_words(self, words: str) -> tuple[str, ...]:
-        segmenter = self.model.segmenter
-        if not segmenter.cuts(words):
-            return ()
-        return (f"SAM 3 read only the beginning of its words: it takes {segmenter.max_text_tokens} tokens.",)
-
-    def _notes_on_response(self, response: Response) -> tuple[str, ...]:
-        notes = [] if response.words else ["The response named no answer; SAM 3 was given the concept's own words."]
-        if self.model.translation is None:
-            given = "the box" if response.box else "words alone, for the response had no box"
-            notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
-        return (*notes, *self.model.reasoner.processor.notes)
-
-
-@dataclass(frozen=True)
-class _Screening:
-    """What SAM 3 alone says of the images it was asked about."""
-
-    presence: dict[int, float]
-    semantic: dict[int, torch.Tensor]
-
-    def accepts(self, index: int, concept: str, choice: RouteChoice) -> bool:
-        if index not in self.presence:
-            return False
-        return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
-
-
-def _mask_of(semantic: torch.Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    return (upsample_logits(semantic, size_hw) > 0).cpu().numpy()
-
-
-def _check_iou(response: Response, mosaic: Mosaic | None) -> float | None:
-    if mosaic is None or mosaic.proxy_index is None:
-        return None
-    truth = mosaic.boxes_xyxy[mosaic.proxy_index]
-    return box_iou(response.check, truth) if response.check and truth else 0.0
-
-
-def _visible(box: BoxXYXY | None, size_hw: tuple[int, int]) -> BoxXYXY | None:
-    """The part of a box inside the image; None where nothing is left of it."""
-    if box is None:
-        return None
-    clipped = clip_box(box, size_hw)
-    return clipped if box_area(clipped) > 0 else None
+def _route_of(concept: str | Rule) -> Route | None:
+    """The route of a rule; a concept has none."""
+    return concept.route if isinstance(concept, Rule) else None

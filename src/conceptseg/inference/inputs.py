@@ -18,16 +18,19 @@ from conceptseg.data.samples import ImageSource
 from conceptseg.errors import ImageError, InputError
 from conceptseg.images import LazyImage, ReadImage, describe_source, read_image
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import route_threshold
+from conceptseg.inference.router import Route, RouteChoice, route_threshold
 from conceptseg.models.matching import SeenReferences
 from conceptseg.protocol import Mosaic
 from conceptseg.words import check_words
 
 __all__ = [
     "OPENED_FILES",
+    "AppliedRule",
     "InTurn",
     "PreparedReferences",
     "Query",
+    "Question",
+    "Request",
     "as_images",
     "check_batch_size",
     "chunks",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+MOST_SAMPLES = 64
 
 OPENED_FILES = threading.Lock()
 """Held while a caller's PIL image is read: one that is still to be decoded must not be by two threads at once."""
@@ -52,6 +57,22 @@ class PreparedReferences:
     """In order, in memory."""
     seen: SeenReferences | None = None
     """What the reference prior compares targets with, where there is a prior and something is marked."""
+
+
+@dataclass(frozen=True)
+class AppliedRule:
+    """What a learned rule adds to a question (`conceptseg.inference.rules`)."""
+
+    begun: str = ""
+    """The verified part of the response, which the MLLM goes on from; nothing where it is to begin itself."""
+    presence_threshold: float | None = None
+    """From this presence on the concept is there; None leaves it to the checkpoint's calibration."""
+    expected_iou: float | None = None
+    """The IoU to expect of the rule's masks, where it could be verified."""
+    confidence_shift: float = 0.0
+    """How much better or worse than they looked the rule's masks of known pictures were."""
+    notes: tuple[str, ...] = ()
+    """What the reader of an answer should know of the rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +94,8 @@ class Query:
     """The image's file, absolute; None where it came from memory."""
     notes: tuple[str, ...] = ()
     """What was left out or scaled in reading the image."""
+    rule: AppliedRule | None = None
+    """What is known already, where a learned rule is applied."""
 
     @property
     def mosaic(self) -> Mosaic | None:
@@ -95,7 +118,9 @@ def _read_source(image: ImageSource) -> ReadImage:
         return read_image(image)
 
 
-def load_query(image: ImageSource, concept: str, references: PreparedReferences | None) -> Query:
+def load_query(
+    image: ImageSource, concept: str, references: PreparedReferences | None, rule: AppliedRule | None = None
+) -> Query:
     """A question about an image.
 
     Raises:
@@ -103,17 +128,78 @@ def load_query(image: ImageSource, concept: str, references: PreparedReferences 
         InputError: the concept says nothing, or cannot be read.
     """
     read = _read_source(image)
-    return Query(read.image, concept, references, *_whence(image), notes=read.notes)
+    return Query(read.image, concept, references, *_whence(image), notes=read.notes, rule=rule)
 
 
-def try_query(image: ImageSource, concept: str, references: PreparedReferences | None) -> Query | SegmentationResult:
+def try_query(
+    image: ImageSource, concept: str, references: PreparedReferences | None, rule: AppliedRule | None = None
+) -> Query | SegmentationResult:
     """A question about an image, or the result that says why the image cannot be read."""
     try:
-        return load_query(image, concept, references)
+        return load_query(image, concept, references, rule)
     except ImageError as error:
         source, origin = _whence(image)
         threshold = route_threshold(concept)
         return SegmentationResult(concept, source, error=str(error), threshold=threshold, origin=origin)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of any number of images."""
+
+    concept: str
+    references: PreparedReferences | None = None
+    rule: AppliedRule | None = None
+
+    def about(self, image: ImageSource) -> Query:
+        """The question about one image; errors as of `load_query`."""
+        return load_query(image, self.concept, self.references, self.rule)
+
+    def try_about(self, image: ImageSource) -> Query | SegmentationResult:
+        """The question about one image, or the result that says why the image cannot be read."""
+        return try_query(image, self.concept, self.references, self.rule)
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a caller wants to be answered."""
+
+    route: RouteChoice = RouteChoice.AUTO
+    always: bool = False
+    """Whether masks of concepts that are not found are kept."""
+    samples: int = 1
+    """Responses that are drawn, of which the best is kept; the first is the likeliest one."""
+    seed: int = 0
+    """Of the others."""
+
+    @classmethod
+    def of(
+        cls,
+        route: str | RouteChoice,
+        rule: Route | None = None,
+        *,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> Request:
+        """A request in a caller's words.
+
+        Args:
+            route: as a caller names it; "auto" follows a rule, where there is one.
+            rule: the route of the rule that is applied.
+            always: as above.
+            samples: as above.
+            seed: as above.
+
+        Raises:
+            InputError: there is no such route, or `samples` is not a number of responses.
+        """
+        choice = RouteChoice.of(route)
+        if choice is RouteChoice.AUTO and rule is not None:
+            choice = RouteChoice.DIRECT if rule is Route.DIRECT else RouteChoice.REASON
+        if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MOST_SAMPLES:
+            raise InputError(f"samples must be 1…{MOST_SAMPLES}, got {samples!r}: how many responses are drawn.")
+        return cls(choice, always, samples, seed)
 
 
 def _whence(image: ImageSource) -> tuple[str, Path | None]:

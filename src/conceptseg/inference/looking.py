@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+from PIL import Image
+
+from conceptseg.data.fingerprints import fingerprint_picture
+from conceptseg.errors import InputError
+from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.matching import SeenReferences
 from conceptseg.models.segmenter import Glance, ImageFeatures, PromptSegmenter
 
-__all__ = ["Look", "Looks"]
+__all__ = ["Look", "Looker", "Looks"]
 
 
 class Look:
@@ -22,6 +27,40 @@ class Look:
     def features(self) -> ImageFeatures:
         """Without what any reference says."""
         return self.segmenter.features_of(self.glance)
+
+
+class Looker:
+    """Looks at pictures, each once; the last single one is remembered until another is looked at, or it changes."""
+
+    def __init__(self, model: ConceptSegModel) -> None:
+        self._model = model
+        self._last: tuple[Image.Image, str, Look] | None = None
+
+    def __call__(self, images: Sequence[Image.Image]) -> tuple[Look, list[int]]:
+        """The distinct pictures (they are told apart as objects), and for each picture which of them it is.
+
+        Raises:
+            InputError: there is none.
+        """
+        distinct = list({id(image): image for image in images}.values())
+        if not distinct:
+            raise InputError("Expected at least one image to encode, got none.")
+        places = {id(image): place for place, image in enumerate(distinct)}
+        look = self._at_one(distinct[0]) if len(distinct) == 1 else self._at_several(distinct)
+        return look, [places[id(image)] for image in images]
+
+    def _at_one(self, image: Image.Image) -> Look:
+        last, content = self._last, fingerprint_picture(image)  # read once: another thread may replace it
+        if last is not None and last[0] is image and last[1] == content:
+            return last[2]
+        look = self._at_several([image])
+        self._last = (image, content, look)
+        return look
+
+    def _at_several(self, images: Sequence[Image.Image]) -> Look:
+        self._last = None  # its memory may be needed
+        segmenter = self._model.segmenter
+        return Look(segmenter, segmenter.glance(segmenter.preprocess(images)))
 
 
 class Looks:

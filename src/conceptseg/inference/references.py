@@ -16,12 +16,12 @@ from conceptseg.data.loading import LoadedReference, load_reference
 from conceptseg.data.samples import ConceptSample, ImageSource, Reference
 from conceptseg.errors import InputError, SampleError
 from conceptseg.images import LazyImage
-from conceptseg.inference.inputs import OPENED_FILES, PreparedReferences, is_picture
+from conceptseg.inference.inputs import OPENED_FILES, PreparedReferences, Query, is_picture
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.locks import SharedLock
 from conceptseg.protocol import build_mosaic
 
-__all__ = ["ReferencePreparer", "References", "as_references"]
+__all__ = ["ReferencePreparer", "References", "as_references", "turned_query"]
 
 _One: TypeAlias = Reference | ImageSource | tuple[object, ...]
 References: TypeAlias = Reference | ImageSource | Iterable[_One]
@@ -112,6 +112,21 @@ class ReferencePreparer:
         seen = self._model.see_references(loaded)
         notes = (*_notes(references, loaded), *(_notes_on_regions(loaded) if seen else ()))
         return PreparedReferences(replace(mosaic, notes=notes), loaded, seen)
+
+
+def turned_query(query: Query, by: int) -> Query:
+    """A query with its references in another order, so that another one's mark is withheld.
+
+    What a rule begins belongs to its own order, which is kept.
+    """
+    prepared = query.references
+    if prepared is None or by % len(prepared.loaded) == 0 or (query.rule and query.rule.begun):
+        return query
+    by %= len(prepared.loaded)
+    loaded = prepared.loaded[by:] + prepared.loaded[:by]
+    mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=prepared.mosaic.canvas_px)
+    mosaic = replace(mosaic, notes=prepared.mosaic.notes)
+    return replace(query, references=replace(prepared, mosaic=mosaic, loaded=loaded))
 
 
 def _notes_on_regions(loaded: Sequence[LoadedReference]) -> Iterable[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.files import replacing
 from conceptseg.geometry import BoxXYXY, box_from_mask, round_box
+from conceptseg.inference.instances import DEFAULT_SCORE, FoundObjects, Instance
 from conceptseg.inference.router import Route
+from conceptseg.models.calibration import Signals
 from conceptseg.naming import check_stem, distinct_stem, stem_of
 from conceptseg.protocol import Response
 from conceptseg.shapes import to_coco_rle
@@ -68,6 +70,37 @@ class SegmentationResult:
     """Why there is no mask."""
     origin: Path | None = None
     """The picture's file, absolute; None where it came from memory. Tells results apart when they are saved."""
+    confidence: float | None = None
+    """The IoU (0…1) to expect of the mask as it was drawn, if the concept is in the picture."""
+    calibrated: bool = False
+    """Whether `confidence` comes from the checkpoint's own calibration, or is merely the mean of `signals`."""
+    found: bool | None = None
+    """Whether the concept is in the picture. Known only where the checkpoint is calibrated or a rule has learned it;
+    the mask is then empty where it is not. Otherwise it tells whether there is a mask."""
+    signals: Signals | None = None
+    """What `confidence` was made of."""
+    expected_iou: float | None = None
+    """The IoU to expect of masks of the learned rule that was applied, from references that it did not see."""
+    objects: FoundObjects | None = None
+    """What `instances` are made of."""
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """The single objects of the concept (mask, box, score), the best first, from a score of 0.5 on.
+
+        SAM 3's own, under the prompt that drew the mask; the mask is the semantic head's and need not be their union.
+        """
+        return self.instances_above(DEFAULT_SCORE)
+
+    def instances_above(self, score: float) -> tuple[Instance, ...]:
+        """The single objects from another score on; below 0.05 none are known.
+
+        Raises:
+            InputError: the score does not lie in 0…1.
+        """
+        if not 0 <= score <= 1:
+            raise InputError(f"A score threshold must lie in 0…1, got {score}.")
+        return self.objects.above(score, self.mask.shape) if self.objects is not None and self.mask is not None else ()
 
     @property
     def rule(self) -> str | None:
@@ -196,6 +229,13 @@ class SegmentationResult:
             "notes": list(self.notes),
             "size_hw": None if self.mask is None else list(self.mask.shape),
             "area": None if self.mask is None else int(self.mask.sum()),
+            "confidence": _rounded(self.confidence),
+            "calibrated": self.calibrated,
+            "found": self.found,
+            "expected_iou": _rounded(self.expected_iou),
+            "signals": {name: _rounded(value) for name, value in asdict(self.signals).items()}
+            if self.signals
+            else None,
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }
 
@@ -210,8 +250,22 @@ class SegmentationResult:
         """
         return to_coco_rle(self._picture()[1], compressed=compressed)
 
+    def instances_to_dicts(self, score: float = DEFAULT_SCORE) -> list[dict[str, Any]]:
+        """The single objects from a score on, JSON-ready: `box` (x1, y1, x2, y2), `score`, `area`, `rle` as above."""
+        return [
+            {
+                "box": list(one.box),
+                "score": round(one.score, 4),
+                "area": int(one.mask.sum()),
+                "rle": to_coco_rle(one.mask),
+            }
+            for one in self.instances_above(score)
+        ]
+
     def to_supervision(self) -> Any:
-        """The mask as `supervision.Detections` with one detection, or none where the mask is empty.
+        """`supervision.Detections`: the single objects with their scores, or where none is known the mask as one.
+
+        None at all where the mask is empty.
 
         Raises:
             MissingExtraError: the package supervision is not installed.
@@ -223,6 +277,13 @@ class SegmentationResult:
         box = box_from_mask(self._picture()[1])
         if box is None or self.mask is None:
             return supervision.Detections.empty()
+        if objects := self.instances:
+            return supervision.Detections(
+                xyxy=np.array([one.box for one in objects], dtype=np.float32),
+                mask=np.stack([one.mask for one in objects]),
+                confidence=np.array([one.score for one in objects], dtype=np.float32),
+                data={"class_name": np.array([self.concept] * len(objects))},
+            )
         return supervision.Detections(
             xyxy=np.array([box], dtype=np.float32), mask=self.mask[None], data={"class_name": np.array([self.concept])}
         )
@@ -231,6 +292,17 @@ class SegmentationResult:
         if self.image is None or self.mask is None:
             raise InputError(f"{self.source or 'This result'} has no mask: {self.error or 'nothing was computed'}.")
         return self.image, self.mask
+
+
+def _coco_rle(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _owner_of(note: Path) -> str | None:

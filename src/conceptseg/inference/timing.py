@@ -28,5 +28,6 @@ class Clock:
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()
         for index in indices:
-            self.seconds.setdefault(index, {})[stage] = (now - self._since) / len(indices)
+            stages = self.seconds.setdefault(index, {})
+            stages[stage] = stages.get(stage, 0.0) + (now - self._since) / len(indices)
         self._since = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 from conceptseg.data.loading import LoadedReference
 from conceptseg.errors import CheckpointError, InputError
 from conceptseg.images import resize_image
+from conceptseg.models.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, ProtocolConfig
 from conceptseg.models.loading import BUNDLED, load_parts
 from conceptseg.models.matching import SeenReferences
@@ -33,6 +35,7 @@ __all__ = ["CONFIG_FILE", "CTM_FILE", "ConceptSegConfig", "ConceptSegModel", "Pr
 
 _MLLM, _SAM = "mllm", "sam"
 _UNFINISHED = ".part"
+_SAMPLED = 64
 
 
 class ConceptSegModel(nn.Module):
@@ -50,6 +53,8 @@ class ConceptSegModel(nn.Module):
         self.reasoner = reasoner
         self.translation = translation
         self._segmenter = segmenter
+        self.calibration: Calibration | None = None
+        """What an answer's signs are worth, where that was measured (`conceptseg.models.calibration`)."""
 
     @property
     def segmenter(self) -> PromptSegmenter:
@@ -105,11 +110,30 @@ class ConceptSegModel(nn.Module):
         images, regions = zip(*marked, strict=True)
         return self.segmenter.see_references(images, regions)
 
-    def reason(self, prompts: Sequence[Prompt], *, temperature: float = 0.0) -> Generation:
-        """Responses and their hidden states H."""
-        return self.reasoner.generate(
-            prompts, max_new_tokens=self.config.protocol.max_new_tokens, temperature=temperature
-        )
+    def reason(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        temperature: float = 0.0,
+        begun: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> Generation:
+        """Responses and their hidden states H; see `Reasoner.generate`."""
+        limit = self.config.protocol.max_new_tokens
+        return self.reasoner.generate(prompts, max_new_tokens=limit, temperature=temperature, begun=begun, seed=seed)
+
+    def digest(self) -> str:
+        """What tells one checkpoint from another: its protocol, and a sample of every tensor but the MLLM's.
+
+        The MLLM may not have been read, and is never trained without the concept translation that reads it.
+        """
+        told = hashlib.sha256(self.config.protocol.model_dump_json().encode())
+        for part in (self.translation, self._segmenter):
+            for name, tensor in part.state_dict().items() if part is not None else ():
+                flat = tensor.detach().flatten()
+                sample = flat[:: max(1, flat.numel() // _SAMPLED)][:_SAMPLED].double().cpu().numpy()
+                told.update(f"{name} {tuple(tensor.shape)}".encode() + sample.tobytes())
+        return told.hexdigest()[:32]
 
     def translate(
         self,
@@ -150,7 +174,9 @@ class ConceptSegModel(nn.Module):
         config = self.config.model_copy(update=places | {"prior": None if prior is None else prior.config})
         try:
             self._write(fresh, config, dtype)
-            stale = [_MLLM, CTM_FILE, PRIOR_FILE] + ([_SAM] if self.has_segmenter or config.sam != _SAM else [])
+            stale = [_MLLM, CTM_FILE, PRIOR_FILE, CALIBRATION_FILE] + (
+                [_SAM] if self.has_segmenter or config.sam != _SAM else []
+            )
             _take_over(fresh, folder, stale)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -223,13 +249,18 @@ class ConceptSegModel(nn.Module):
                 save_file(_in_dtype(self.segmenter.prior.state_dict(), dtype), folder / PRIOR_FILE)
         if self.translation is not None:
             save_file(_in_dtype(self.translation.state_dict(), dtype), folder / CTM_FILE)
+        if self.calibration is not None and dtype is None and self.calibration.checkpoint == self.digest():
+            self.calibration.write(folder)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:
         """Load any known kind of checkpoint; see `conceptseg.models.loading.load_parts` for kinds, options, errors."""
         parts = load_parts(source, **options)
-        return cls(parts.config, parts.reasoner, parts.translation, parts.segmenter).eval()
+        model = cls(parts.config, parts.reasoner, parts.translation, parts.segmenter).eval()
+        if parts.folder is not None and model.has_segmenter:
+            model.calibration = read_calibration(parts.folder, model.digest())
+        return model
 
 
 def load_model(source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:

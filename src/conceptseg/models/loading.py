@@ -119,6 +119,8 @@ class ModelParts:
     reasoner: Reasoner
     translation: ConceptTranslation | None
     segmenter: PromptSegmenter | None
+    folder: Path | None = None
+    """Where the checkpoint lies."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -174,7 +176,7 @@ def load_parts(source: str | Path = BUNDLED, *, hub: Hub | None = None, **option
     translation = translation.to(place).eval() if translation else None
     read_mllm = partial(_read_mllm, checkpoint, place, chosen)
     reasoner = Reasoner(read_mllm if chosen.lazy else read_mllm(), processor).eval()
-    return ModelParts(checkpoint.config, reasoner, translation, segmenter)
+    return ModelParts(checkpoint.config, reasoner, translation, segmenter, checkpoint.folder)
 
 
 def _asked_as(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Checkpoint:

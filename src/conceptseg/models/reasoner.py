@@ -154,36 +154,38 @@ class Reasoner(nn.Module):
         """The chat text of a prompt, ready for the response to follow."""
         return self.processor.apply_chat_template(prompt.messages(), tokenize=False, add_generation_prompt=True)
 
-    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str] | None = None) -> BatchFeature:
+    def encode(
+        self, prompts: Sequence[Prompt], responses: Sequence[str] | None = None, *, ended: bool = True
+    ) -> BatchFeature:
         """Model inputs of a batch, left-padded; with `responses`, each followed by its response and the end token.
 
-        Control tokens that a response spells are text.
+        Control tokens that a response spells are text. Without `ended` there is no end token: the response goes on.
         """
         texts = [self.render(prompt) for prompt in prompts]
         images = [list(prompt.images) for prompt in prompts]
         with self.lock:
             inputs = self.processor(images=images, text=texts, padding=True, padding_side="left", return_tensors="pt")
             if responses is not None:
-                inputs = self._followed_by(inputs, self.response_ids(responses))
+                inputs = self._followed_by(inputs, self.response_ids(responses, ended=ended))
             return inputs.to(self.mllm.device)
 
-    def response_ids(self, responses: Sequence[str]) -> list[list[int]]:
+    def response_ids(self, responses: Sequence[str], *, ended: bool = True) -> list[list[int]]:
         """Tokens of responses as the MLLM would have written them: by themselves, control tokens in them
-        read as text, and with the end token.
+        read as text, and with the end token unless they are not `ended`.
 
         Tokenised behind its prompt, a response that begins with a line end would share a token with the prompt's last.
         """
         said = [without_control_tokens(response) for response in responses]
         with self.lock:
             rows = tokenize(self.processor.tokenizer, said, add_special_tokens=False).input_ids
-        return [[*row, self.end_token_id] for row in rows]
+        return [[*row, self.end_token_id] if ended else list(row) for row in rows]
 
     def _followed_by(self, prompts: BatchFeature, responses: Sequence[Sequence[int]]) -> BatchFeature:
         """The inputs of left-padded prompts with tokens after each, left-padded again."""
         kept = prompts.attention_mask.bool()
         fills = {"input_ids": self.pad_token_id, "attention_mask": 0, "mm_token_type_ids": 0}
         more = {
-            "input_ids": [torch.tensor(row) for row in responses],
+            "input_ids": [torch.tensor(row, dtype=torch.long) for row in responses],
             "attention_mask": [torch.ones(len(row), dtype=torch.long) for row in responses],
             "mm_token_type_ids": [torch.zeros(len(row), dtype=torch.long) for row in responses],
         }
@@ -206,26 +208,48 @@ class Reasoner(nn.Module):
         max_new_tokens: int,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        begun: Sequence[str] = (),
+        seed: int | None = None,
     ) -> Generation:
         """Responses to a batch of prompts, greedy unless `temperature` > 0.
 
         The states come out of the generation itself: each step's state is caught at the final norm, and the last
         token, which generation never feeds back, costs one cached step. No second pass over the prompt.
+
+        Args:
+            prompts: any number.
+            max_new_tokens: longest response, what is begun not counted.
+            temperature: of sampling.
+            top_p: share of the likeliest tokens that are drawn from.
+            begun: how each response begins, to be gone on with; it is part of the response, its states included, but
+                read in one pass with the prompt instead of being written token by token.
+            seed: of the sampling; None takes torch's own state.
         """
         config = self._generation_config(max_new_tokens, temperature, top_p)
         with self.lock:
-            inputs = self.encode(prompts)
+            inputs = self.encode(prompts, begun, ended=False) if begun else self.encode(prompts)
+            lengths = [len(row) for row in self.response_ids(begun, ended=False)] if begun else [0] * len(prompts)
             mllm: Any = self.mllm
-            with _states_of_steps(mllm) as steps:
+            with _states_of_steps(mllm, max(lengths, default=0)) as steps, _drawn_by(seed, mllm.device):
                 output = mllm.generate(**inputs, generation_config=config)
                 self._feed_last_token(output, inputs)
-        token_ids = output.sequences[:, inputs.input_ids.shape[1] :]
-        mask, ended = self._response_mask(token_ids)
+        return self._as_generation(output.sequences, inputs.input_ids.shape[1], lengths, steps)
+
+    def _as_generation(
+        self, sequences: Tensor, width: int, begun: Sequence[int], steps: Sequence[Tensor]
+    ) -> Generation:
+        """What is response in a batch whose first `width` columns end with the `begun` tokens of each row."""
+        longest = max(begun, default=0)
+        written, ended = self._response_mask(sequences[:, width:])
+        position = torch.arange(longest, device=sequences.device)
+        given = position >= longest - torch.tensor(begun, device=sequences.device)[:, None]
+        token_ids, mask = sequences[:, width - longest :], torch.cat([given, written], dim=1)
         texts = self.processor.tokenizer.batch_decode(
             [row[keep] for row, keep in zip(token_ids, mask, strict=True)], skip_special_tokens=True
         )
-        # The first call is the prompt's own pass; its last state belongs to the prompt.
-        return Generation(texts, token_ids, torch.cat(steps[1:], dim=1), mask, _ended=ended)
+        # The first call is the prompt's own pass; its last states belong to what is begun, if that is nothing to none.
+        states = torch.cat([steps[0][:, steps[0].shape[1] - longest :], *steps[1:]], dim=1)
+        return Generation(texts, token_ids, states, mask, _ended=ended)
 
     def hidden_states_of(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Generation:
         """The same states for responses that are already written, by one full pass over prompt and response."""
@@ -275,12 +299,26 @@ class Reasoner(nn.Module):
 
 
 @contextmanager
-def _states_of_steps(mllm: Qwen2_5_VLForConditionalGeneration) -> Iterator[list[Tensor]]:
-    """Collect the last position's state of every pass through the language model's final norm."""
+def _drawn_by(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Chance as a seed has it, torch's own state left as it was; nothing is changed without a seed."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _states_of_steps(mllm: Qwen2_5_VLForConditionalGeneration, begun: int = 0) -> Iterator[list[Tensor]]:
+    """Collect the states of every pass through the language model's final norm: the last position's, and of the first
+    pass, which reads the prompt, as many as there are begun."""
     steps: list[Tensor] = []
-    hook = mllm.model.language_model.norm.register_forward_hook(
-        lambda _module, _inputs, states: steps.append(states[:, -1:].detach())
-    )
+
+    def keep(_module: nn.Module, _inputs: object, states: Tensor) -> None:
+        steps.append(states[:, -(1 if steps else max(1, begun)) :].detach())
+
+    hook = mllm.model.language_model.norm.register_forward_hook(keep)
     try:
         yield steps
     finally:

@@ -337,7 +337,13 @@ class PromptSegmenter(nn.Module):
         self, features: ImageFeatures, boxes_xyxy: Sequence[BoxXYXY | None], texts: Sequence[str]
     ) -> SegmentationLogits:
         """One mask an image from a text and a box around an example of it; see `embed_text` and `embed_boxes`."""
-        return self.decode(features, self.embed_text(texts).append(self.embed_boxes(features, boxes_xyxy)))
+        return self.decode(features, self.embed_text_and_boxes(features, boxes_xyxy, texts))
+
+    def embed_text_and_boxes(
+        self, features: ImageFeatures, boxes_xyxy: Sequence[BoxXYXY | None], texts: Sequence[str]
+    ) -> PromptTokens:
+        """A text and a box around an example of it, as one prompt an image."""
+        return self.embed_text(texts).append(self.embed_boxes(features, boxes_xyxy))
 
     def decode(self, features: ImageFeatures, prompt: PromptTokens) -> SegmentationLogits:
         """One mask an image from one row of prompt tokens an image.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conceptseg.protocol.mosaic import Mosaic, build_mosaic
-from conceptseg.protocol.response import Problem, Response, format_box, format_response, parse_response
+from conceptseg.protocol.response import Problem, Response, format_box, format_response, parse_response, what_is_induced
 from conceptseg.protocol.template import SYSTEM_PROMPT, Template, read_template, render_prompt, template_names
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "read_template",
     "render_prompt",
     "template_names",
+    "what_is_induced",
 ]

@@ -22,7 +22,15 @@ from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY, box_area, order_box, round_box
 from conceptseg.words import usable_words
 
-__all__ = ["ANSWER_WORDS", "Problem", "Response", "format_box", "format_response", "parse_response"]
+__all__ = [
+    "ANSWER_WORDS",
+    "Problem",
+    "Response",
+    "format_box",
+    "format_response",
+    "parse_response",
+    "what_is_induced",
+]
 
 ANSWER_WORDS = 3
 """Words an answer should have at most (D.2)."""
@@ -184,6 +192,17 @@ def format_response(
         "answer": _checked_text("answer", answer),
     }
     return "\n".join(f"<{part}>{content}</{part}>" for part, content in texts.items() if content is not None)
+
+
+def what_is_induced(text: str) -> str:
+    """The part of a response that is about the references: all before its `<bbox>`, blanks included.
+
+    Box and answer, which follow, are about the target. Nothing where there is no `<bbox>`, or nothing before it.
+    """
+    lowered = text.encode("utf-8", "surrogatepass").lower()  # of bytes: positions stay
+    place = lowered.find(_OPEN["bbox"])
+    before = text.encode("utf-8", "surrogatepass")[: max(0, place)].decode("utf-8", "surrogatepass")
+    return before if before.strip() else ""
 
 
 def format_box(box_xyxy: BoxXYXY) -> str:

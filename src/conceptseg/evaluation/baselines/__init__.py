@@ -16,6 +16,7 @@ from conceptseg.evaluation.baselines.conceptseg import ConceptSeg
 from conceptseg.evaluation.baselines.lens import Lens
 from conceptseg.evaluation.baselines.match import Match
 from conceptseg.evaluation.baselines.mllm_box import MllmBox
+from conceptseg.evaluation.baselines.rule import LearnedRule
 from conceptseg.evaluation.baselines.sam3 import Sam3
 from conceptseg.evaluation.baselines.sam3_agent import Sam3Agent
 from conceptseg.evaluation.baselines.seg_zero import SegZero
@@ -24,7 +25,7 @@ from conceptseg.inference import ConceptSegmenter
 __all__ = ["METHODS", "Method", "check_method", "get_method"]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (ConceptSeg, Sam3, Match, MllmBox, Sam3Agent, SegZero, Lens)
+    method.name: method for method in (ConceptSeg, Sam3, Match, MllmBox, Sam3Agent, SegZero, Lens, LearnedRule)
 }
 """Name → method."""
 

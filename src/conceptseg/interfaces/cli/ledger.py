@@ -32,7 +32,7 @@ from conceptseg.ledger import (
 )
 from conceptseg.naming import distinct_stem, is_plain_stem, name_key, stem_of
 
-__all__ = ["LOCK_FILE", "REQUEST_FILE", "RESULTS_FILE", "Ledger"]
+__all__ = ["LOCK_FILE", "REQUEST_FILE", "RESULTS_FILE", "Ledger", "read_records"]
 
 REQUEST_FILE = "request.json"
 RESULTS_FILE = "results.jsonl"
@@ -206,6 +206,15 @@ def _is_record(row: Mapping[str, Any]) -> bool:
         and isinstance(row.get("error", ""), (str, NoneType))
         and isinstance(row.get("file"), dict)
     )
+
+
+def read_records(path: Path) -> dict[str, dict[str, Any]]:
+    """The last record of each image, by its source; lines that are none of ours are left out.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return {row["source"]: row for row in read_rows(path, _is_record).rows}
 
 
 def _check_same_request(folder: Path, request: Mapping[str, Any], has_records: bool, unusable: int) -> None:

@@ -25,12 +25,16 @@ from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
     from conceptseg.data import Reference
-    from conceptseg.inference import ConceptSegmenter, SegmentationResult
+    from conceptseg.inference import ConceptSegmenter, Rule, SegmentationResult
     from conceptseg.interfaces.cli.ledger import Ledger
 
 __all__ = ["add_parser", "run"]
 
 _OUT = Path("conceptseg-out")
+_UNCALIBRATED = (
+    "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected "
+    "IoU, and only a rule with a threshold of its own empties masks"
+)
 _SAMPLED_BYTES = 1 << 20
 _EPILOG = """\
 DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
@@ -43,7 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("segment", description=__doc__, epilog=_EPILOG)
     parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER|GLOB|CLIP")
-    parser.add_argument("--concept", type=words, required=True, metavar="TEXT", help="what to segment, in words")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--concept", type=words, metavar="TEXT", help="what to segment, in words")
+    asked.add_argument("--rule", type=Path, metavar="FILE", help="a learned rule instead (conceptseg rule learn)")
     parser.add_argument(
         "--ref",
         action="append",
@@ -62,6 +68,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="SAM 3 over all images first, then the MLLM over what is left: it is loaded late and let go again",
     )
+    parser.add_argument("--samples", type=int, default=1, metavar="N", help="responses to draw, the best is kept")
+    parser.add_argument("--always", action="store_true", help="keep the mask where the concept is not found")
+    parser.add_argument("--instances", action="store_true", help="also write the single objects, a list in each line")
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.5, metavar="S", help="of single objects (default: 0.5)"
+    )
     add_model_arguments(parser)
 
 
@@ -79,12 +91,17 @@ def run(args: argparse.Namespace) -> int:
     from conceptseg.interfaces.cli.ledger import Ledger
     from conceptseg.words import check_words
 
-    args.concept = check_words(args.concept, "--concept")
+    rule = _load_rule(args)
+    args.concept = check_words(args.concept, "--concept") if rule is None else rule.concept
+    if not 0 <= args.score_threshold <= 1:
+        raise InputError(f"--score-threshold must lie in 0…1, got {args.score_threshold}.")
     if args.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
     clip = find_clip(args.images, args.out)
-    if clip and args.two_pass:
-        raise InputError("--two-pass is not for clips: every frame is shown with those before it.")
+    if clip and (args.two_pass or rule is not None or args.samples != 1):
+        raise InputError(
+            "--two-pass, --rule and --samples are not for clips: every frame is shown with those before it."
+        )
     named = [reference_in_clip(text, clip) if clip else text for text in args.ref]
     references = [parse_reference(text, args.label, args.ignore) for text in named]
     images = Images(list(clip.frames), LeftOut()) if clip else find_images(args.images, exclude=args.out)
@@ -95,12 +112,15 @@ def run(args: argparse.Namespace) -> int:
         tally = _Tally(total=len(images.paths), kept=len(images.paths) - len(pending))
         if pending:
             ledger.claim()
-            _segment_pending(load_segmenter(args), pending, references, args, ledger, tally, is_clip=clip is not None)
+            asked = _Asked(args.concept if rule is None else rule, references, args, is_clip=clip is not None)
+            _segment_pending(load_segmenter(args), pending, asked, ledger, tally)
         told = [*ledger.told(), *images.left_out.lines()]
     for line in told:
         print(line, file=sys.stderr)
     for note, count in tally.notes.items():
         print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
+    if tally.uncalibrated:
+        print(_UNCALIBRATED, file=sys.stderr)
     for image, reason in tally.failed.items():
         print(f"failed: {image}: {reason}", file=sys.stderr)
     print(tally.summary(args.out))
@@ -119,8 +139,10 @@ class _Tally:
     failed: dict[Path, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
+    uncalibrated: int = 0
 
     def add(self, image: Path, result: SegmentationResult) -> None:
+        self.uncalibrated += result.confidence is not None and not result.calibrated
         if result.error is not None or result.route is None:
             self.failed[image] = result.error or "no result"
         else:
@@ -136,47 +158,67 @@ class _Tally:
         return f"{self.total} images: {', '.join(parts)}{pace} → {out}"
 
 
+@dataclass
+class _Asked:
+    """What is asked of every image."""
+
+    concept: str | Rule
+    references: Sequence[Reference]
+    args: argparse.Namespace
+    is_clip: bool = False
+
+    def record_of(self, result: SegmentationResult) -> dict[str, Any]:
+        """The line of an image that was answered."""
+        found = {"instances": result.instances_to_dicts(self.args.score_threshold)} if self.args.instances else {}
+        return result.to_dict() | found
+
+    def results(self, segmenter: ConceptSegmenter, images: Sequence[Path]) -> Iterator[tuple[Path, SegmentationResult]]:
+        """Answers, as they come."""
+        args = self.args
+        if self.is_clip:
+            from conceptseg.inference.video import segment_frames
+
+            frames = segment_frames(segmenter, images, args.concept, self.references, route=args.route)
+            return zip(images, frames, strict=True)
+        how: dict[str, Any] = {"batch_size": args.batch_size, "route": args.route}
+        how |= {"always": True} if args.always else {}
+        how |= {"samples": args.samples, "seed": args.seed} if args.samples != 1 else {}
+        if args.two_pass:
+            numbered = segmenter.stream_in_two_passes(images, self.concept, self.references, **how)
+            return ((images[index], result) for index, result in numbered)
+        return zip(images, segmenter.stream(images, self.concept, self.references, **how), strict=True)
+
+
+def _load_rule(args: argparse.Namespace) -> Rule | None:
+    from conceptseg.errors import InputError
+
+    if args.rule is None:
+        return None
+    if args.ref:
+        raise InputError("A rule brings its own references: give --rule, or --concept with --ref.")
+    from conceptseg.inference import Rule
+
+    return Rule.load(args.rule)
+
+
 def _segment_pending(
-    segmenter: ConceptSegmenter,
-    pending: Sequence[Path],
-    references: Sequence[Reference],
-    args: argparse.Namespace,
-    ledger: Ledger,
-    tally: _Tally,
-    is_clip: bool,
+    segmenter: ConceptSegmenter, pending: Sequence[Path], asked: _Asked, ledger: Ledger, tally: _Tally
 ) -> None:
     from tqdm import tqdm
 
-    segmenter.build_mosaic(references)  # a bad reference is the request's fault: say so before anything is written
+    segmenter.build_mosaic(
+        asked.references
+    )  # a bad reference is the request's fault: say so before anything is written
     stems = ledger.begin(pending)
     tally.started = time.perf_counter()
     with tqdm(total=tally.total, initial=tally.kept, unit="image", disable=None) as bar:
-        for image, result in _results(segmenter, pending, references, args, is_clip):
+        for image, result in asked.results(segmenter, pending):
             if result.error is None:
                 result.save_pictures(ledger.folder, stems[image])
-            ledger.append(image, stems[image], result.to_dict())
+            ledger.append(image, stems[image], asked.record_of(result))
             tally.add(image, result)
             bar.set_postfix(failed=len(tally.failed), refresh=False)
             bar.update()
-
-
-def _results(
-    segmenter: ConceptSegmenter,
-    images: Sequence[Path],
-    references: Sequence[Reference],
-    args: argparse.Namespace,
-    is_clip: bool,
-) -> Iterator[tuple[Path, SegmentationResult]]:
-    if is_clip:
-        from conceptseg.inference.video import segment_frames
-
-        results = segment_frames(segmenter, images, args.concept, references, route=args.route)
-        return zip(images, results, strict=True)
-    how = {"batch_size": args.batch_size, "route": args.route}
-    if args.two_pass:
-        numbered = segmenter.stream_in_two_passes(images, args.concept, references, **how)
-        return ((images[index], result) for index, result in numbered)
-    return zip(images, segmenter.stream(images, args.concept, references, **how), strict=True)
 
 
 def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[str, Any]:
@@ -187,6 +229,10 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
     model = bundled_folder() if args.model == BUNDLED else Path(args.model)
     return {
         "concept": args.concept,
+        "rule": None if args.rule is None else _digest(args.rule),
+        "samples": args.samples,
+        "always": args.always,
+        "instances": args.score_threshold if args.instances else None,
         "references": [_describe(reference) for reference in references],
         "model": str(model.resolve()) if model.is_dir() else args.model,
         "weights": _weights_digest(model) if model.is_dir() else None,

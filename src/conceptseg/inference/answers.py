@@ -1,0 +1,203 @@
+"""From what SAM 3 drew to a result: the mask at the picture's size, what speaks for it, and what should be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, box_iou, clip_box, scale_box
+from conceptseg.inference.inputs import Query
+from conceptseg.inference.instances import FoundObjects
+from conceptseg.inference.results import SegmentationResult
+from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
+from conceptseg.models.calibration import Signals
+from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.models.segmenter import Instances, SegmentationLogits, upsample_logits
+from conceptseg.protocol import Mosaic, Response
+
+__all__ = ["Answers", "Drawn", "Screening", "drawn_one_by_one", "merit_of", "visible_part"]
+
+NOT_FOUND = "Not found: the concept's presence in the picture is below what was asked for; "
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What SAM 3 drew of one picture."""
+
+    semantic: Float[Tensor, "height width"]
+    """Logits at the mask decoder's resolution."""
+    presence: float
+    """That the concept is there at all, under the same prompt, 0…1."""
+    objects: FoundObjects
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What SAM 3 alone says of the images it was asked about, by their place in the batch."""
+
+    presence: dict[int, float]
+    """The router's s."""
+    drawn: dict[int, Drawn]
+
+    def accepts(self, index: int, concept: str, choice: RouteChoice) -> bool:
+        """Whether that is the answer (Eq. 9), or was to be, whatever it is."""
+        if index not in self.presence:
+            return False
+        return choice is RouteChoice.DIRECT or takes_shortcut(self.presence[index], concept)
+
+
+def drawn_one_by_one(drawn: tuple[SegmentationLogits, Instances]) -> list[Drawn]:
+    """A batch's logits and objects, picture by picture."""
+    logits, found = drawn
+    presence = logits.presence.float().sigmoid().tolist()
+    return [Drawn(logits.semantic[i], presence[i], FoundObjects.of(found, i)) for i in range(len(presence))]
+
+
+class Answers:
+    """Makes results of what was drawn.
+
+    Args:
+        model: that drew it.
+        always: whether masks of concepts that are not found are kept rather than emptied.
+    """
+
+    def __init__(self, model: ConceptSegModel, *, always: bool = False) -> None:
+        self._model = model
+        self._always = always
+
+    def direct(self, query: Query, drawn: Drawn, presence: float) -> SegmentationResult:
+        """SAM 3's own answer to the concept's words.
+
+        Args:
+            query: what was asked.
+            drawn: the mask, told of references where there are any.
+            presence: the router's, without references.
+        """
+        told = query.references is not None and query.references.seen is not None
+        notes = (
+            *(query.mosaic.notes if query.mosaic and told else ()),
+            *self._notes_on_words(query.concept),
+        )
+        result = self._result(query, Route.DIRECT, drawn, notes)
+        return self._judged(replace(result, presence=presence, answer=query.concept), query, drawn)
+
+    def reasoned(self, query: Query, response: Response, answer: str, drawn: Drawn) -> SegmentationResult:
+        """The answer of the whole way."""
+        mosaic, size_hw = query.mosaic, (query.image.height, query.image.width)
+        frame_hw = (self._model.config.protocol.frame_px,) * 2
+        notes = (
+            *(mosaic.notes if mosaic else ()),
+            *self._notes_on_response(response),
+            *self._notes_on_words(answer),
+        )
+        result = replace(
+            self._result(query, Route.REASONED, drawn, notes),
+            response=response,
+            box=visible_part(response.box and scale_box(response.box, frame_hw, size_hw), size_hw),
+            check_iou=_check_iou(response, mosaic),
+            answer=answer,
+        )
+        return self._judged(result, query, drawn)
+
+    def _result(self, query: Query, route: Route, drawn: Drawn, notes: Sequence[str]) -> SegmentationResult:
+        return SegmentationResult(
+            concept=query.concept,
+            source=query.source,
+            origin=query.origin,
+            image=query.image,
+            mask=_mask_of(drawn.semantic, (query.image.height, query.image.width)),
+            route=route,
+            threshold=route_threshold(query.concept),
+            notes=(*(query.rule.notes if query.rule else ()), *query.notes, *notes),
+            objects=drawn.objects,
+        )
+
+    def _judged(self, result: SegmentationResult, query: Query, drawn: Drawn) -> SegmentationResult:
+        """The result with what to expect of it; its mask is emptied where the concept is known not to be there."""
+        signals = Signals(
+            presence=drawn.presence,
+            sharpness=_sharpness(drawn.semantic),
+            agreement=_agreement(result.mask, result.box),
+            check=result.check_iou,
+        )
+        calibration, rule = self._model.calibration, query.rule
+        confidence = calibration.confidence(signals) if calibration else signals.plain()
+        if rule is not None:
+            confidence = min(1.0, max(0.0, confidence + rule.confidence_shift))
+        result = replace(
+            result,
+            signals=signals,
+            confidence=confidence,
+            calibrated=calibration is not None,
+            expected_iou=rule.expected_iou if rule else None,
+        )
+        asked = calibration.presence_threshold if calibration else None
+        if rule is not None and rule.presence_threshold is not None:
+            asked = rule.presence_threshold
+        return self._found(result, asked)
+
+    def _found(self, result: SegmentationResult, asked: float | None) -> SegmentationResult:
+        if result.mask is None or result.signals is None:
+            return result
+        presence = result.signals.presence
+        if asked is None or presence >= asked:
+            return replace(result, found=bool(result.mask.any()))
+        kept = "the mask is kept, as was asked for." if self._always else "the mask is empty."
+        result = replace(result, found=False, notes=(*result.notes, NOT_FOUND + kept))
+        return result if self._always else replace(result, mask=np.zeros_like(result.mask), objects=None)
+
+    def _notes_on_words(self, words: str) -> tuple[str, ...]:
+        segmenter = self._model.segmenter
+        if not segmenter.cuts(words):
+            return ()
+        return (f"SAM 3 read only the beginning of its words: it takes {segmenter.max_text_tokens} tokens.",)
+
+    def _notes_on_response(self, response: Response) -> tuple[str, ...]:
+        notes = [] if response.words else ["The response named no answer; SAM 3 was given the concept's own words."]
+        if self._model.translation is None:
+            given = "the box" if response.box else "words alone, for the response had no box"
+            notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
+        return (*notes, *self._model.reasoner.processor.notes)
+
+
+def merit_of(result: SegmentationResult) -> tuple[float, float]:
+    """By what one of several answers is chosen: its check, to a tenth, then how well its mask and box agree."""
+    agreement = result.signals.agreement if result.signals else None
+    return round(result.check_iou or 0.0, 1), agreement or 0.0
+
+
+def visible_part(box: BoxXYXY | None, size_hw: tuple[int, int]) -> BoxXYXY | None:
+    """The part of a box inside the image; None where nothing is left of it."""
+    if box is None:
+        return None
+    clipped = clip_box(box, size_hw)
+    return clipped if box_area(clipped) > 0 else None
+
+
+def _mask_of(semantic: Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    return (upsample_logits(semantic, size_hw) > 0).cpu().numpy()
+
+
+def _sharpness(semantic: Float[Tensor, "height width"]) -> float:
+    """The IoU to expect if every pixel is as likely as its logit says: sure pixels in the mask, none beside it."""
+    likely, inside = semantic.float().sigmoid(), semantic > 0
+    union = inside.sum() + likely[~inside].sum()
+    return float(likely[inside].sum() / union) if inside.any() else 0.0
+
+
+def _agreement(mask: Bool[np.ndarray, "h w"] | None, box: BoxXYXY | None) -> float | None:
+    if box is None or mask is None:
+        return None
+    around = box_from_mask(mask)
+    return box_iou(around, box) if around else 0.0
+
+
+def _check_iou(response: Response, mosaic: Mosaic | None) -> float | None:
+    if mosaic is None or mosaic.proxy_index is None:
+        return None
+    truth = mosaic.boxes_xyxy[mosaic.proxy_index]
+    return box_iou(response.check, truth) if response.check and truth else 0.0
