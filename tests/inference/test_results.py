@@ -7,7 +7,9 @@ import os
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from PIL import Image
 
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.inference import Route, SegmentationResult
+from conceptseg.inference.instances import FoundObjects
 from conceptseg.protocol import format_response, parse_response
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
@@ -225,3 +228,18 @@ def test_supervision_is_named_where_it_is_missing(monkeypatch):
 @given(st.booleans())
 def test_the_mask_image_is_black_and_white(value):
     assert set(np.unique(np.asarray(result_of(np.full((3, 3), value)).mask_image()))) == {255 * value}
+
+
+def test_objects_are_detections_only_where_they_make_up_the_mask(monkeypatch):
+    stub = SimpleNamespace(Detections=lambda **fields: SimpleNamespace(**fields))
+    monkeypatch.setitem(sys.modules, "supervision", stub)
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[:4] = True
+
+    def with_object(inside):
+        drawn = np.where(inside, 9.0, -9.0).astype(np.float16)[None]
+        return replace(result_of(mask), objects=FoundObjects(drawn, np.array([0.75], dtype=np.float32)))
+
+    assert with_object(mask).to_supervision().confidence.tolist() == [0.75]
+    elsewhere = with_object(~mask).to_supervision()
+    assert np.array_equal(elsewhere.mask[0], mask) and not hasattr(elsewhere, "confidence")

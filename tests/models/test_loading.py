@@ -97,7 +97,7 @@ def test_saving_and_loading_gives_the_same_model(nano, tmp_path, dtype):
     assert mine.keys() == theirs.keys()
     for name, tensor in mine.items():
         torch.testing.assert_close(theirs[name], tensor, atol=0 if dtype is None else 1e-2, rtol=1e-2)
-    assert not list(folder.rglob("*.bin")) and len(list(folder.rglob("*.safetensors"))) == 3
+    assert not list(folder.rglob("*.bin")) and len(list(folder.rglob("*.safetensors"))) == 4
 
 
 class TestSavingOverACheckpoint:

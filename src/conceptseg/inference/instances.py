@@ -11,10 +11,12 @@ from jaxtyping import Bool, Float, Float16
 from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import Instances, upsample_logits
 
-__all__ = ["DEFAULT_SCORE", "FoundObjects", "Instance"]
+__all__ = ["DEFAULT_AGREEMENT", "DEFAULT_SCORE", "FoundObjects", "Instance"]
 
 DEFAULT_SCORE = 0.5
 """From this score on an object counts."""
+DEFAULT_AGREEMENT = 0.5
+"""IoU of the objects' union with the mask from which they are taken for what the mask is made of."""
 _KEPT = 0.05
 """Objects below are not even remembered."""
 

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.files import replacing
-from conceptseg.geometry import BoxXYXY, box_from_mask, round_box
-from conceptseg.inference.instances import DEFAULT_SCORE, FoundObjects, Instance
+from conceptseg.geometry import BoxXYXY, box_from_mask, mask_iou, round_box
+from conceptseg.inference.instances import DEFAULT_AGREEMENT, DEFAULT_SCORE, FoundObjects, Instance
 from conceptseg.inference.router import Route
 from conceptseg.models.calibration import Signals
 from conceptseg.naming import check_stem, distinct_stem, stem_of
@@ -257,15 +257,16 @@ class SegmentationResult:
                 "box": list(one.box),
                 "score": round(one.score, 4),
                 "area": int(one.mask.sum()),
-                "rle": to_coco_rle(one.mask),
+                "rle": to_coco_rle(one.mask, compressed=False),
             }
             for one in self.instances_above(score)
         ]
 
     def to_supervision(self) -> Any:
-        """`supervision.Detections`: the single objects with their scores, or where none is known the mask as one.
+        """`supervision.Detections`: the single objects with their scores where they make up the mask, else it as one.
 
-        None at all where the mask is empty.
+        None at all where the mask is empty. Objects whose union has an IoU below 0.5 with the mask are not trusted: a
+        checkpoint's instance head may be less trained than its semantic one (nano's is).
 
         Raises:
             MissingExtraError: the package supervision is not installed.
@@ -277,7 +278,8 @@ class SegmentationResult:
         box = box_from_mask(self._picture()[1])
         if box is None or self.mask is None:
             return supervision.Detections.empty()
-        if objects := self.instances:
+        objects = self.instances
+        if objects and mask_iou(np.any([one.mask for one in objects], axis=0), self.mask) >= DEFAULT_AGREEMENT:
             return supervision.Detections(
                 xyxy=np.array([one.box for one in objects], dtype=np.float32),
                 mask=np.stack([one.mask for one in objects]),
@@ -292,13 +294,6 @@ class SegmentationResult:
         if self.image is None or self.mask is None:
             raise InputError(f"{self.source or 'This result'} has no mask: {self.error or 'nothing was computed'}.")
         return self.image, self.mask
-
-
-def _coco_rle(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
-    flat = mask.ravel(order="F")
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
-    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
 
 
 def _rounded(value: float | None) -> float | None:
