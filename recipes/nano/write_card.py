@@ -74,8 +74,8 @@ Means over tasks; every task and every column is in [`scores.csv`](scores.csv).
 {summary}
 
 `direct` is SAM 3-nano with the concept's words and, where there are references, what their masks say (the prior);
-`reason` the whole way, `auto` what the router chooses. iou is the target's; miou the mean of target's and background's; check IoU compares the response's check with the withheld
-reference's box, over the questions that were reasoned about.
+`reason` the whole way, `auto` what the router chooses. iou is the target's; miou the mean of target's and background's;
+check IoU compares the response's check with the withheld reference's box, over the questions that were reasoned about.
 
 ## How it was measured
 
