@@ -13,7 +13,7 @@ from conceptseg.errors import ImageError, SampleError
 from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, clip_box, fill_box
 from conceptseg.images import read_image, read_mask
 
-__all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample"]
+__all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample", "marked_region"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,7 @@ class LoadedReference:
     @property
     def region(self) -> Bool[np.ndarray, "h w"] | None:
         """What is marked: the mask, or all of the box where there is no mask; None where nothing is."""
-        if self.mask is not None and self.mask.any():
-            return self.mask
-        return None if self.box is None else fill_box(self.box, (self.image.height, self.image.width))
+        return marked_region(self.image, self.mask, self.box)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +49,15 @@ class LoadedSample:
     """The references in order."""
     notes: tuple[str, ...] = ()
     """What was guessed, scaled or left out in reading the target's picture and mask."""
+
+
+def marked_region(
+    image: Image.Image, mask: Bool[np.ndarray, "h w"] | None, box: BoxXYXY | None
+) -> Bool[np.ndarray, "h w"] | None:
+    """What is marked in a picture: its mask, or all of its box where the mask marks nothing; None where nothing is."""
+    if mask is not None and mask.any():
+        return mask
+    return None if box is None else fill_box(box, (image.height, image.width))
 
 
 def load_reference(reference: Reference) -> LoadedReference:

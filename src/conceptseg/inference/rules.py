@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from conceptseg import __version__
-from conceptseg.data.loading import LoadedReference
+from conceptseg.data.loading import LoadedReference, marked_region
 from conceptseg.data.samples import Reference
 from conceptseg.geometry import BoxXYXY, fill_box, round_box, scale_box
 from conceptseg.images import resize_image, resize_mask
@@ -49,9 +49,7 @@ class RulePicture:
     @property
     def region(self) -> Bool[np.ndarray, "h w"] | None:
         """What is marked: the mask, or all of the box; None where nothing is."""
-        if self.mask is not None and self.mask.any():
-            return self.mask
-        return None if self.box is None else fill_box(self.box, (self.image.height, self.image.width))
+        return marked_region(self.image, self.mask, self.box)
 
 
 @dataclass(frozen=True, eq=False)

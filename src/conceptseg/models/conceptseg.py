@@ -104,8 +104,12 @@ class ConceptSegModel(nn.Module):
         The withheld reference is among them: what is withheld from the MLLM is the question it is verified on, which
         the prior has no say in.
         """
+        return self.see_marks(references) if self.has_prior else None
+
+    def see_marks(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
+        """References for comparing targets with, whether or not there is a prior to tell; None without marks."""
         marked = [(one.image, region) for one in references if (region := one.region) is not None]
-        if not marked or not self.has_prior:
+        if not marked:
             return None
         images, regions = zip(*marked, strict=True)
         return self.segmenter.see_references(images, regions)

@@ -146,9 +146,7 @@ class Reasoner(nn.Module):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has by itself, control tokens in it read as text."""
-        with self.lock:
-            encoded = tokenize(self.processor.tokenizer, [without_control_tokens(text) for text in texts])
-        return [len(ids) for ids in encoded.input_ids]
+        return [len(ids) for ids in self.response_ids(texts, ended=False)]
 
     def render(self, prompt: Prompt) -> str:
         """The chat text of a prompt, ready for the response to follow."""
@@ -228,7 +226,7 @@ class Reasoner(nn.Module):
         config = self._generation_config(max_new_tokens, temperature, top_p)
         with self.lock:
             inputs = self.encode(prompts, begun, ended=False) if begun else self.encode(prompts)
-            lengths = [len(row) for row in self.response_ids(begun, ended=False)] if begun else [0] * len(prompts)
+            lengths = self.count_tokens(begun) if begun else [0] * len(prompts)
             mllm: Any = self.mllm
             with _states_of_steps(mllm, max(lengths, default=0)) as steps, _drawn_by(seed, mllm.device):
                 output = mllm.generate(**inputs, generation_config=config)

@@ -58,10 +58,4 @@ class Match(Method):
         )
 
     def _see(self, references: PreparedReferences) -> SeenReferences | None:
-        if references.seen is not None:
-            return references.seen
-        marked = [(one.image, region) for one in references.loaded if (region := one.region) is not None]
-        if not marked:
-            return None
-        images, regions = zip(*marked, strict=True)
-        return self.segmenter.model.segmenter.see_references(images, regions)
+        return references.seen if references.seen is not None else self.segmenter.model.see_marks(references.loaded)
