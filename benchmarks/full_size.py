@@ -24,8 +24,8 @@ from conceptseg.models.full_size import qwen2_5_vl_config
 from conceptseg.models.processing import ReasonerProcessor
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.models.small_tokenizer import build_tokenizer
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
-from conceptseg.training.nano.architecture import build_tokenizer
 
 _GIB = 2**30
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from conceptseg.inference import ConceptSegmenter
     from tests.fixtures.hub_layout import HubFolders
 
-install_import_hook("conceptseg", "tests.check_types")  # jaxtyping and beartype, on every signature of the package
+install_import_hook(["conceptseg", "nano"], "tests.check_types")  # jaxtyping and beartype, on every signature
 
 settings.register_profile(
     "same everywhere", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -32,6 +33,14 @@ def nano() -> ConceptSegmenter:
         pytest.skip("this working copy has no bundled checkpoint")
     torch.set_num_threads(1)  # tests share their cores; two threads that wait for each other are slower than one
     return ConceptSegmenter.from_pretrained("nano", device="cpu", lazy=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest checkpoint that can be trained."""
+    from tests.training.tiny import tiny_model
+
+    return tiny_model().save_pretrained(tmp_path_factory.mktemp("tiny") / "checkpoint")
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,14 @@ def test_imports_point_down_the_house(path: Path):
             assert FLOOR_OF[imported] < FLOOR_OF[importer] or allowed, f"{importer} must not import {imported}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_nothing_imports_what_makes_nano(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert "nano" not in {name.split(".")[0] for name in names}
+
+
 def test_there_is_no_import_cycle():
     graph = {module_name(path): set(imported_modules(path)) - {module_name(path)} for path in MODULES}
     TopologicalSorter(graph).prepare()  # raises CycleError, naming the cycle

@@ -11,7 +11,7 @@ from PIL import Image
 from conceptseg.errors import CheckpointError
 from conceptseg.models.chat_template import BUILT_IN, pick_chat_template, shows_images
 from conceptseg.models.reasoner import Prompt
-from conceptseg.training.nano.architecture import build_tokenizer
+from conceptseg.models.small_tokenizer import build_tokenizer
 from tests.fixtures.chat_templates import TAKES_PARTS_BUT_DROPS_IMAGES, TEXT_ONLY, WITH_IMAGES
 
 

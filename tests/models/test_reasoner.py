@@ -18,8 +18,8 @@ from conceptseg.errors import InputError
 from conceptseg.models.locks import SharedLock
 from conceptseg.models.processing import knows_capitals
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
+from conceptseg.models.small_tokenizer import build_tokenizer
 from conceptseg.protocol import format_response
-from conceptseg.training.nano.architecture import build_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Sam3Config, Sam3Model
 
-from conceptseg.training.nano.architecture import build_tokenizer
+from conceptseg.models.small_tokenizer import build_tokenizer
 from tests.models.interop import old_name, random_translation, write_checkpoint
 
 WIDTH = 32

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from conceptseg.training.nano.architecture import build_nano
 from conceptseg.training.shared_pictures import first_places, share_pictures
+from tests.models.tiny import tiny_mllm
 
 SIDE = 12
 """Patches along a picture's side."""
@@ -16,7 +16,7 @@ SIDE = 12
 
 @pytest.fixture
 def mllm():
-    return build_nano(["what changed"], ["cat"]).reasoner.mllm
+    return tiny_mllm(32, {"image_token_id": 3, "vision_start_token_id": 4, "vision_end_token_id": 5})
 
 
 def batch(order: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

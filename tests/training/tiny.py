@@ -14,9 +14,14 @@ from conceptseg.models.conceptseg import ConceptSegConfig, ConceptSegModel, Prot
 from conceptseg.models.processing import IMAGE_TOKEN, ReasonerProcessor
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.segmenter import PromptSegmenter
+from conceptseg.models.small_tokenizer import build_tokenizer
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
-from conceptseg.training.nano.architecture import build_tokenizer
-from conceptseg.training.nano.wording import WORDS
+
+WORDS = (
+    *("upper", "middle", "lower", "left", "centre", "right", "small", "medium", "large", "target"),
+    "find : boxes . none check user assistant [ ] [[ ]]",
+)
+"""What prompts and responses are made of."""
 
 FRAME_PX = 56
 WIDTH, PROMPT_WIDTH = 48, 32

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
-    from conceptseg.evaluation.claims import Comparison
+    from conceptseg.evaluation.comparison import Comparison
 
 __all__ = ["add_parser", "run"]
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: there is one run only, a folder is no run, or they have too few questions in common.
     """
     from conceptseg.errors import InputError
-    from conceptseg.evaluation.claims import compare_runs
+    from conceptseg.evaluation.comparison import compare_runs
     from conceptseg.evaluation.runs import load_run
     from conceptseg.interfaces.cli.console import format_table
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _words(one: Comparison) -> str:
-    from conceptseg.evaluation.claims import Verdict
+    from conceptseg.evaluation.comparison import Verdict
 
     told = {
         Verdict.HOLDS: "yes",

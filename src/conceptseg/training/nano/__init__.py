@@ -1,1 +1,0 @@
-"""How the bundled checkpoint `nano` is made; `python -m conceptseg.training.nano --help`."""
