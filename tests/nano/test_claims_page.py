@@ -18,7 +18,7 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import ConfigError, InputError
 from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.settings import EvaluationConfig
-from conceptseg.inference import Query, Route
+from conceptseg.inference import ConceptSegmenter, Query, Route
 from conceptseg.taxonomy import LEAF_TASKS, level_of
 from conceptseg.training.config import MetaGRPOConfig
 from conceptseg.training.config_reading import load_config, save_config
@@ -216,7 +216,7 @@ def test_how_far_references_are_looked_at_is_quoted(drop: float, meaning: str) -
     report = REPORT | {"drop": drop, "drop_standard_error": 0.02}
     page = " ".join(claims.page(PLAN, commands(), two(), references=report).split())
     assert f"falls by {100 * drop:.1f} ± 2.0 points on 50 queries of saliency" in page and meaning in page
-    assert "is for `python -m nano.tools.references_matter` to say" in claims.page(PLAN, commands(), two())
+    assert "is for `nano/tools/references_matter.py` to say" in claims.page(PLAN, commands(), two())
 
 
 def test_whole_runs_of_one_checkpoint_pass() -> None:
@@ -272,7 +272,7 @@ def test_wrong_requests_are_one_message(
     assert left.value.code == 2 and complaint in capsys.readouterr().err
 
 
-class FakeSegmenter:
+class FakeSegmenter(ConceptSegmenter):
     """Notes what it is asked; takes half a second of `clock` by auto and two by reason."""
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ def test_packed_state_is_small_and_the_same_to_half_precision(run: Path) -> None
 def test_the_last_stages_newest_whole_checkpoint_comes_along_as_it_is(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("_PART_BYTES", 1000)
+    monkeypatch.setattr(pack, "_PART_BYTES", 1000)
     moments = np.random.default_rng(0).bytes(2500)
     for step in (30, 60, 90):
         folder = run / "meta_grpo" / f"checkpoint-{step}"
