@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,26 @@ def test_only_common_questions_of_the_chosen_tasks_count() -> None:
     found = compare_runs(ours, theirs, tasks=["living"])
     assert found.questions == 2
     assert found.difference == pytest.approx(0.1)
+
+
+def measured(values: list[Any], measure: str) -> Run:
+    one = run({"living": [0.0] * len(values)})
+    return replace(one, rows=[{**row, measure: value} for row, value in zip(one.rows, values, strict=True)])
+
+
+@pytest.mark.parametrize(("measure", "verdict"), [("mae", "FAILS"), ("ber", "FAILS"), ("wfm", "HOLDS")])
+def test_where_less_is_better_more_is_worse(measure: str, verdict: str) -> None:
+    found = compare_runs(measured([0.12, 0.13, 0.12], measure), measured([0.05, 0.05, 0.05], measure), measure)
+    assert (found.first, found.second) == pytest.approx((0.37 / 3, 0.05))
+    assert abs(found.difference) == pytest.approx(0.22 / 3)
+    assert found.verdict() is Verdict[verdict]
+
+
+@pytest.mark.parametrize("value", ["a rule", [1, 2, 3, 4], {}])
+def test_what_is_no_number_is_not_compared(value: Any) -> None:
+    ours = measured([value, value], "told")
+    with pytest.raises(InputError, match="compared by a number; 'told' of their rows is"):
+        compare_runs(ours, ours, "told")
 
 
 @pytest.mark.parametrize(

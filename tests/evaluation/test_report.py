@@ -192,6 +192,11 @@ def test_table_11_is_over_draws_of_references(tmp_path):
     again = make_run(tmp_path / "again", [score_row("set", 0, "shadow", 0.9)], seed=2, variant="one_stage")
     assert ours(table_11([*runs, again]))[0].cells == row.cells  # a variant is another model
     assert ours(table_11(runs[:1])) == []
+    known = [score_row("set", 0, "shadow", 0.53), score_row("set", 1, "living", 0.9)]
+    (row,) = ours(table_11([*runs, make_run(tmp_path / "more", known, seed=3)]))  # one draw alone tells no spread
+    assert row.label.endswith("CD, 4 draws")
+    half = make_run(tmp_path / "half", known[1:], seed=4)
+    assert [row.label[-11:] for row in ours(table_11([*runs[:2], half]))] == ["CD, 2 draws"]
 
 
 def test_table_12_sets_one_reference_against_four(tmp_path):

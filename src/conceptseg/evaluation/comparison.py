@@ -12,6 +12,7 @@ from typing import Any
 
 from conceptseg.errors import InputError
 from conceptseg.evaluation.runs import Run
+from conceptseg.metrics import METRICS
 
 __all__ = ["DECISIVE", "Comparison", "Verdict", "compare_runs"]
 
@@ -36,7 +37,8 @@ class Comparison:
     first: float
     second: float
     difference: float
-    """`first - second`, over the questions that both answered."""
+    """By how much the first is better, over the questions that both answered: `first - second`, or `second - first`
+    where less is better (`conceptseg.metrics.METRICS`)."""
     standard_error: float
     """Of the difference, from its spread over the questions of each task."""
     questions: int
@@ -75,11 +77,12 @@ def compare_runs(first: Run, second: Run, measure: str = "miou", tasks: Iterable
     Args:
         first: the run that is claimed to be better.
         second: the other.
-        measure: a number of their rows, e.g. "miou".
+        measure: a number of their rows, e.g. "miou"; more is taken to be better, but for "mae" and "ber".
         tasks: only these; None for all.
 
     Raises:
-        InputError: fewer than two common questions with that number in one of the tasks, or none at all.
+        InputError: fewer than two common questions with that number in one of the tasks, or none at all; or it is no
+            number.
     """
     pairs = _pairs(first, second, measure, None if tasks is None else set(tasks))
     thin = [task for task, values in pairs.items() if len(values) < 2]
@@ -88,12 +91,13 @@ def compare_runs(first: Run, second: Run, measure: str = "miou", tasks: Iterable
             f"Runs {first.folder} and {second.folder} cannot be compared by {measure!r}: they need two common "
             f"questions a task at least{f', but {thin[0]!r} has one' if thin else ', and have none'}."
         )
+    sign = 1 if measure not in METRICS or METRICS[measure].higher_is_better else -1
     errors = [variance([a - b for a, b in values]) / len(values) for values in pairs.values()]
     means = [(mean(a for a, _ in values), mean(b for _, b in values)) for values in pairs.values()]
     return Comparison(
         first=mean(a for a, _ in means),
         second=mean(b for _, b in means),
-        difference=mean(a - b for a, b in means),
+        difference=sign * mean(a - b for a, b in means),
         standard_error=math.sqrt(sum(errors)) / len(errors),
         questions=sum(map(len, pairs.values())),
         differing=sum(a != b for values in pairs.values() for a, b in values),
@@ -106,5 +110,14 @@ def _pairs(first: Run, second: Run, measure: str, tasks: set[str] | None) -> Map
     for row in first.rows:
         mine, other = row.get(measure), theirs.get((row["data"], row["id"]))
         if mine is not None and other is not None and (tasks is None or row["task"] in tasks):
-            pairs[row["task"]].append((float(mine), float(other)))
+            pairs[row["task"]].append((_number(mine, measure), _number(other, measure)))
     return pairs
+
+
+def _number(value: object, measure: str) -> float:
+    if not isinstance(value, (bool, int, float)):
+        raise InputError(
+            f"Runs are compared by a number; {measure!r} of their rows is {value!r}. Name one of "
+            f"{', '.join(METRICS)}, or another number of the rows."
+        )
+    return float(value)

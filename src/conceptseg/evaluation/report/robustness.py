@@ -61,9 +61,9 @@ def table_11(runs: Sequence[Run]) -> Table:
             continue
         for level in LEVELS:
             of_metric = [_known(values) for values in zip(*(level_means(run, level) for run in draws), strict=True)]
-            if all(of_metric):
+            if all(len(values) > 1 for values in of_metric):  # a deviation takes two
                 cells = [f"{fmean(values):.2f}±{stdev(values):.2f}" for values in of_metric]
-                label = f"{draws[0].label}, {level}, {len(draws)} draws"
+                label = f"{draws[0].label}, {level}, {len(of_metric[0])} draws"
                 rows.append(our_row(draws[0], cells, label=label, others=draws[1:]))
     columns = [Column(METRICS[metric].title) for metric in PRINTED_METRICS]
     remark = (

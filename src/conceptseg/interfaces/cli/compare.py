@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         difference = f"{one.difference:+.4f} ± {one.standard_error:.4f}"
         shared = f"{one.differing} of {one.questions}"
         rows.append([other.folder.name, f"{one.first:.4f}", f"{one.second:.4f}", difference, shared, _words(one)])
-    print(format_table(["run", args.measure, first.folder.name, "difference", "differing", "better?"], rows))
+    print(format_table(["run", args.measure, first.folder.name, "better by", "differing", "better?"], rows))
     print("Means over tasks; ± is one standard error of the paired difference; two decide.")
     return ExitStatus.DONE
 
