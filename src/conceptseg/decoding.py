@@ -16,7 +16,17 @@ from conceptseg.depth import drops_low_bytes
 from conceptseg.errors import ImageError
 from conceptseg.formats import advice_for, load_codecs
 
-__all__ = ["MAX_PIXELS", "Decoded", "ImageSource", "LazyImage", "decode", "describe_source"]
+__all__ = [
+    "MAX_PIXELS",
+    "Decoded",
+    "ImageSource",
+    "LazyImage",
+    "decode",
+    "describe_source",
+    "is_ready",
+    "is_stored_turned",
+    "upright_size_hw",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +57,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = frozenset({5, 6, 7, 8})
 _RUNS_PROGRAMS = {"EPS": "Ghostscript"}
 _LAYERED = frozenset({"PSD"})  # their "frames" are layers, and what is read is all of them
 
@@ -142,6 +153,28 @@ def _read_pixels(image: Image.Image, name: str, max_pixels: int) -> Decoded:
 def _is_first_of_several(image: Image.Image) -> bool:
     """Whether more frames or pages follow; where the caller went to another one, that is the one they mean."""
     return image.format not in _LAYERED and getattr(image, "is_animated", False) and image.tell() == 0
+
+
+def is_stored_turned(image: Image.Image) -> bool:
+    """Whether an image that was just opened is to be turned or mirrored, as its EXIF orientation says."""
+    return _orientation(image) in _UPRIGHT
+
+
+def upright_size_hw(image: Image.Image) -> tuple[int, int]:
+    """The height and width that an image which was just opened has once it is upright; its header alone is read."""
+    is_told_upright = image.format == "TIFF"  # of which Pillow gives the size as it will be
+    sideways = _orientation(image) in _SIDEWAYS and not is_told_upright
+    return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def is_ready(image: Image.Image) -> bool:
+    """Whether an image is RGB, upright, opaque and all there is: reading it would change nothing and note nothing."""
+    return (
+        image.mode == "RGB"
+        and not image.has_transparency_data
+        and not is_stored_turned(image)
+        and not _is_first_of_several(image)
+    )
 
 
 def _orientation(image: Image.Image) -> int:

@@ -34,6 +34,16 @@ def test_ignored_pixels_of_a_reference_are_not_its_target():
     assert load_reference(Reference(PICTURE, mask=levels)).box == (5, 2, 9, 4)
 
 
+def test_ignored_pixels_of_a_reference_stay_ignored():
+    levels = np.where(MASK, 255, 0).astype(np.uint8)
+    levels[5] = 128
+    loaded = load_reference(Reference(PICTURE, mask=levels))
+    assert loaded.ignore is not None and loaded.ignore[5].all() and loaded.ignore.sum() == 10
+    again = load_reference(loaded.as_reference())
+    assert np.array_equal(again.mask, MASK) and np.array_equal(again.ignore, loaded.ignore)
+    assert load_reference(Reference(PICTURE, mask=MASK)).ignore is None
+
+
 def test_a_box_outside_its_picture():
     with pytest.raises(SampleError, match=r"\(20\.0, 0\.0, 30\.0, 5\.0\) lies outside its picture of 10×6"):
         load_reference(Reference(PICTURE, box=(20, 0, 30, 5)))

@@ -44,6 +44,9 @@ class FakeMethod(Method):
     question, counted from 1 in this process; a concept "broken" makes a batch fail.
     """
 
+    file: str = ""
+    """Read by nobody."""
+
     dies_at: ClassVar[int] = 0
     asked: ClassVar[list[str]] = []
     name: ClassVar[str] = "fake"

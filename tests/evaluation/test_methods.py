@@ -17,7 +17,7 @@ from conceptseg.evaluation.baselines import METHODS, get_method
 from conceptseg.evaluation.baselines.objects import Pointer, draw_object, union_of
 from conceptseg.evaluation.baselines.sam3_agent import draw_numbered, read_choice, read_phrase
 from conceptseg.evaluation.baselines.seg_zero import read_pointers
-from conceptseg.inference import Query, Route, RouteChoice
+from conceptseg.inference import Query, Route, RouteChoice, answers
 from conceptseg.models.segmenter import Instances
 
 SHORT = {"sam3-agent": {"max_new_tokens": 4, "rounds": 1}, "seg-zero": {"max_new_tokens": 4, "frame_px": 168}}
@@ -61,6 +61,18 @@ def test_an_unknown_method_or_setting_is_refused(nano):
     with pytest.raises(InputError, match="Method 'sam3-agent': rounds must be of type int, got 'abc'"):
         get_method("sam3-agent", nano, rounds="abc")
     assert get_method("sam3-agent", nano, score_from=1).score_from == 1
+
+
+def test_no_other_method_is_held_to_what_was_calibrated_on_ours(nano, short_answers, monkeypatch):
+    certain = SimpleNamespace(presence_threshold=2.0, confidence=lambda signals: 0.5)  # nothing is ever found
+    monkeypatch.setattr(nano.model, "calibration", certain)
+    mask = np.ones((30, 40), dtype=bool)
+    monkeypatch.setattr(answers, "_mask_of", lambda semantic, size_hw: mask)
+    emptied = {
+        name: not get_method(name, nano).answer(queries(nano)[:1], RouteChoice.REASON)[0].mask.any()
+        for name in ("conceptseg", "sam3", "mllm-box")
+    }
+    assert emptied == {"conceptseg": True, "sam3": False, "mllm-box": False}
 
 
 def test_boxes_take_the_place_of_concept_tokens(nano, short_answers):

@@ -8,9 +8,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from conceptseg.data import ConceptSample, write_samples
@@ -325,7 +327,7 @@ def test_a_presence_that_is_no_number_costs_the_question_its_score(fake_method, 
     broken = lambda self, queries, route: [replace(r, presence=float("nan")) for r in answer(self, queries, route)]  # noqa: E731
     monkeypatch.setattr(fake_method, "answer", broken)
     rows = measure(config_of(write_set(tmp_path / "set", 2)), tmp_path / "run")
-    assert [row["error"] for row in rows] == ["SAM 3's presence score is nan, not a number"] * 2
+    assert all("no numbers (presence nan)" in row["error"] for row in rows)
     assert [row["iou"] for row in rows] == [0, 0]
 
 
@@ -339,6 +341,16 @@ def test_trouble_of_the_machine_ends_the_run_and_costs_no_sample(fake_method, da
     assert read_rows(tmp_path / "run") == []
 
 
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError()])
+def test_memory_that_runs_out_inside_a_method_is_trouble_of_the_machine(
+    fake_method, data, tmp_path, monkeypatch, error
+):
+    monkeypatch.setattr(fake_method, "answer", Mock(side_effect=error))
+    with pytest.raises(ResourceError, match="Out of memory while answering 3 questions at a time"):
+        measure(config_of(*data), tmp_path / "run")
+    assert read_rows(tmp_path / "run") == []
+
+
 def test_rows_of_two_runs_do_not_mix(fake_method, data, tmp_path, monkeypatch):
     measure(config_of(*data), tmp_path / "run")
     with pytest.raises(InputError, match="holds another run; it differs in: protocol, seed"):
@@ -346,6 +358,17 @@ def test_rows_of_two_runs_do_not_mix(fake_method, data, tmp_path, monkeypatch):
     monkeypatch.setattr("conceptseg.evaluation.runner.describe_checkpoint", lambda model, sam, **_: {"sha256": "other"})
     with pytest.raises(InputError, match="it differs in: concept_tokens, layout, name, sha256"):
         measure(config_of(*data), tmp_path / "run")
+
+
+def test_a_setting_that_names_a_file_stands_for_what_it_holds(fake_method, data, tmp_path):
+    rule = tmp_path / "defect.rule"
+    rule.write_bytes(b"learned on Monday")
+    config = config_of(*data, options={"file": str(rule)})
+    measure(config, tmp_path / "run")
+    measure(config, tmp_path / "run")
+    rule.write_bytes(b"learned on Tuesday")
+    with pytest.raises(InputError, match="differs in: what the file holds of file"):
+        measure(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -478,6 +501,24 @@ def test_overlaps_of_one_picture_are_resolved_by_presence(fake_method, tmp_path,
     assert numbers(again) == numbers(resolved) and len(path.read_text().splitlines()) == 4
 
 
+def test_a_retried_question_takes_its_pixels_from_its_neighbours(fake_method, tmp_path, monkeypatch):
+    answer, fails = fake_method.answer, [True]
+
+    def sky_is_surer(self, queries, route):
+        if fails[0] and any(query.concept == "sky" for query in queries):
+            raise RuntimeError("the sky cannot be answered")
+        return [replace(r, presence={"road": 0.2, "sky": 0.9}[r.concept]) for r in answer(self, queries, route)]
+
+    monkeypatch.setattr(fake_method, "answer", sky_is_surer)
+    config, told = config_of(street(tmp_path / "street"), overlaps="resolved"), []
+    alone = measure(config, tmp_path / "run")
+    assert [(row["intersection"], row["error"] is None) for row in alone] == [(12, True), (0, False)] * 2
+    fails[0] = False
+    rows = measure(config, tmp_path / "run", retry_failed=True, tell=told.append)
+    assert [row["intersection"] for row in rows] == [0, 12, 0, 12]
+    assert [line.split(":")[0] for line in told] == ["2 questions are asked again beside those that failed"]
+
+
 def test_the_same_questions_score_the_same_however_their_truth_is_stored(fake_method, data, tmp_path):
     scores = {}
     for name, kept in {"1": (1, None), "255": (255, None), "7": (7, 7), "refused": (7, None)}.items():
@@ -497,3 +538,10 @@ def test_labels_are_not_for_the_world(fake_method, tmp_path):
         measure(config_of("world:living:seen_test:1:0", label=1), tmp_path / "run")
     with pytest.raises(InputError, match="label must be a whole number or a colour"):
         config_of("world:living:seen_test:1:0", label="seven")
+
+
+def test_no_two_sets_share_a_folder_of_predictions(tmp_path):
+    sets = ["x#val", "x_val", "x/val", "x val", ".x_val", "_", "#", ""]
+    paths = {mask_path(tmp_path, {"data": name, "index": 0}) for name in sets}
+    assert len(paths) == len(sets) and all(path.parent.parent == tmp_path / "masks" for path in paths)
+    assert mask_path(tmp_path, {"data": "x_val", "index": 3}) == tmp_path / "masks/x_val/000003.png"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,9 +16,10 @@ from PIL import Image
 
 from conceptseg.data import Reference, load_sample
 from conceptseg.data.world import ConceptWorld
-from conceptseg.errors import ImageError, InputError
+from conceptseg.errors import ImageError, InputError, ResourceError
 from conceptseg.geometry import box_iou
 from conceptseg.inference import ConceptSegmenter, Query, Route, SegmentationResult
+from conceptseg.inference.answers import UNTOLD, merit_of
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.segmenter import Instances, SegmentationLogits
 from conceptseg.protocol import format_response
@@ -97,6 +101,46 @@ def test_where_the_shortcut_is_enough_the_mllm_is_not_even_read(nano):
     fresh = ConceptSegmenter.from_pretrained("nano", device="cpu")
     fresh(picture(), "cat", route="direct")
     assert not fresh.model.reasoner.is_loaded
+
+
+@pytest.mark.parametrize("concept", ["cat", "the very small black cat"])
+@pytest.mark.parametrize("route", ["auto", "direct", "reason"])
+def test_scores_that_are_no_numbers_are_no_answer(nano, presence, replies, releases, concept, route):
+    replies.append(reply())
+    presence["score"] = math.nan
+    results = [nano(picture(), concept, route=route), nano(picture(), concept, route=route, samples=2)]
+    results += [result for _, result in nano.stream_in_two_passes([picture()], concept, route=route)]
+    for result in results:
+        assert result.mask is None and "no numbers (presence" in result.error
+        json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_of_several_answers_one_with_numbers_goes_first():
+    sound = SegmentationResult("cat", check_iou=None)
+    assert merit_of(sound) > merit_of(replace(sound, error="no numbers", check_iou=1.0))
+
+
+def test_memory_that_runs_out_anywhere_is_told_with_advice(nano, monkeypatch):
+    fail = Mock(side_effect=torch.OutOfMemoryError())
+    monkeypatch.setattr(nano.model.segmenter, "glance", fail)
+    with pytest.raises(ResourceError, match="Out of memory while looking at 1 references"):
+        nano.prepare([Reference(picture(shade=3), box=(1.0, 2.0, 9.0, 9.0))])
+    with pytest.raises(ResourceError, match="Out of memory while screening 1 images"):
+        list(nano.stream_in_two_passes([picture(shade=5)], "cat"))
+    monkeypatch.setattr(nano.model, "reason", fail)
+    with pytest.raises(ResourceError, match="Out of memory while asking the MLLM about 1 images"):
+        nano.respond([Query(picture(), "cat")])
+
+
+@pytest.mark.parametrize(("prior", "marked"), [(False, True), (True, False)])
+def test_references_that_play_no_part_are_told(nano, presence, monkeypatch, prior, marked):
+    presence["score"] = 0.9
+    if not prior:
+        monkeypatch.setattr(type(nano.model), "has_prior", False)
+    box = (1.0, 2.0, 9.0, 9.0) if marked else None
+    result = nano(picture(shade=7), "cat", [Reference(picture(shade=8), box=box)])
+    assert result.route is Route.DIRECT and UNTOLD in result.notes
+    assert UNTOLD not in nano(picture(), "cat").notes
 
 
 def test_long_concepts_never_ask_sam_but_share_its_features(nano, presence, replies, monkeypatch):

@@ -13,7 +13,7 @@ from PIL import Image
 from conceptseg.data import ConceptSample, Reference
 from conceptseg.data.samples import _checked_box
 from conceptseg.errors import ImageError, InputError, SampleError
-from conceptseg.inference.inputs import InTurn, Query, as_images, check_batch_size, chunks, try_query
+from conceptseg.inference.inputs import InTurn, Query, as_images, check_batch_size, chunks, load_query, try_query
 from conceptseg.inference.references import ReferencePreparer, as_references
 from tests.training.tiny import tiny_model
 
@@ -22,6 +22,31 @@ MASK = np.eye(20, dtype=bool)
 
 def picture(shade: int = 90) -> Image.Image:
     return Image.new("RGB", (20, 20), (shade, 10, 200))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_a_query_is_about_the_picture_as_it_is_seen(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    with Image.open(path) as opened:
+        assert Query(opened, "cat").image.size == (20, 40) == load_query(path, "cat", None).image.size
+        assert Query(opened.copy(), "cat").image.size == (20, 40)
+
+
+def test_a_picture_that_is_ready_is_taken_as_it_is():
+    ready = picture()
+    assert Query(ready, "cat").image is ready
+
+
+def test_a_query_sees_through_and_tells_of_frames(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "clear.png", transparency=(0, 0, 0))
+    with Image.open(tmp_path / "clear.png") as opened:
+        assert Query(opened, "cat").image.getpixel((0, 0)) == (255, 255, 255)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", save_all=True, append_images=[picture()])
+    with Image.open(tmp_path / "a.tif") as opened:
+        assert any("several frames" in note for note in Query(opened, "cat").notes)
 
 
 def test_one_reference_is_a_list_of_one():

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conceptseg.data.loading import LoadedReference
+from conceptseg.data.loading import LoadedReference, load_reference
 from conceptseg.errors import InputError
+from conceptseg.inference import rule_files
+from conceptseg.inference.learning import score_of
+from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route
 from conceptseg.inference.rules import Rule, RulePicture, interval_around, keep_picture
 
@@ -24,6 +27,42 @@ def picture_of(marked: bool = True, name: str = "a.jpg") -> RulePicture:
     mask[4:9, 3:14] = True
     image = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8))
     return RulePicture(image, mask if marked else None, (3.0, 4.0, 14.0, 9.0) if marked else None, (200, 300), name)
+
+
+def test_what_is_not_judged_is_kept(rule: Rule, tmp_path: Path) -> None:
+    ignore = np.zeros((20, 30), dtype=bool)
+    ignore[12:] = True
+    first = replace(rule.pictures[0], ignore=ignore)
+    saved = replace(rule, pictures=(first, *rule.pictures[1:])).save(tmp_path / "a.rule")
+    again = Rule.load(saved).pictures
+    assert np.array_equal(again[0].ignore, ignore) and np.array_equal(again[0].mask, first.mask)
+    assert again[2].ignore is None
+    loaded = load_reference(again[0].as_reference())
+    assert np.array_equal(loaded.ignore, ignore)
+    small = keep_picture(loaded, 10)
+    assert small.ignore is not None and small.ignore.shape == (10, 10) and small.ignore[6:].all()
+
+
+def test_long_responses_are_kept_and_what_a_file_cannot_hold_is_told(rule: Rule, tmp_path: Path) -> None:
+    long = replace(rule, begun="x" * 100_000, text="y" * 50_000)
+    assert Rule.load(long.save(tmp_path / "long.rule")).begun == long.begun
+    with pytest.raises(InputError, match="The rule cannot be kept in a file: notes"):
+        replace(rule, notes=("n",) * 300).save(tmp_path / "a.rule")
+
+
+def test_a_file_that_would_not_be_read_again_is_not_written(rule: Rule, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(rule_files, "_LARGEST_FILE", 1000)
+    with pytest.raises(InputError, match=r"too large to be kept: \d+ bytes, of 1000 at most"):
+        rule.save(tmp_path / "a.rule")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_are_judged_where_their_truth_is(rule: Rule) -> None:
+    truth = rule.pictures[0]
+    spilling = truth.mask.copy()
+    spilling[12:] = True
+    result = SegmentationResult("defect", mask=spilling)
+    assert score_of(result, replace(truth, ignore=~truth.mask & spilling)) == 1.0 > score_of(result, truth)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from conceptseg.data import Reference
-from conceptseg.inference import SegmentationResult
+from conceptseg.inference import Route, SegmentationResult
+from conceptseg.inference.answers import UNTOLD
 from conceptseg.inference.video import segment_frames
 from tests.interfaces.fakes import FakeSegmenter
 
@@ -69,6 +70,44 @@ def test_empty_masks_are_not_shown(frames: list[Path]) -> None:
     segmenter = Rolling([None] + [0.9] * 5, empty=(1, 2))
     run(segmenter, frames)
     assert remembered(segmenter)[3] == [0]
+
+
+class Alone(Rolling):
+    """SAM 3 alone answers; `notes` come with every answer."""
+
+    def __init__(self, *notes: str) -> None:
+        super().__init__([None] * 6)
+        self.notes = notes
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return replace(super().__call__(*args, **options), route=Route.DIRECT, notes=self.notes)
+
+
+def test_frames_that_nobody_looked_beside_are_not_remembered_nor_counted(frames: list[Path]) -> None:
+    segmenter = Alone(UNTOLD)
+    results = run(segmenter, frames)
+    assert remembered(segmenter) == [[]] * 6
+    assert {result.notes[-1] for result in results} == {"0 earlier frames were shown as references"}
+
+
+def test_frames_that_nothing_verifies_are_told(frames: list[Path]) -> None:
+    segmenter = Alone()
+    results = run(segmenter, frames)
+    assert remembered(segmenter)[3] == [0, 1, 2]
+    assert results[3].notes[-1] == "3 earlier frames were shown as references, unverified: SAM 3 alone answered"
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_masks_of_what_is_not_found_are_kept_where_that_is_asked_for(frames: list[Path], always: bool) -> None:
+    asked: list[bool] = []
+
+    class Asked(Rolling):
+        def __call__(self, *args: Any, always: bool = False, **options: Any) -> Any:
+            asked.append(always)
+            return super().__call__(*args, **options)
+
+    list(segment_frames(Asked([None] * 6), frames, "cat", [], always=always))
+    assert asked == [always] * 6
 
 
 @pytest.mark.parametrize("given", [0, 4])

@@ -96,3 +96,21 @@ def test_debug_shows_where(arguments, monkeypatch, capsys):
     fail_with(monkeypatch, CheckpointError("no weights."))
     assert main(arguments) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["segment", "a.jpg", "--concept", "cat"],
+        ["evaluate", "--data", "folder"],
+        ["calibrate", "--data", "folder"],
+        ["rule", "learn", "--concept", "cat", "--ref", "a.jpg@m.png", "--out", "a.rule"],
+        ["rule", "check", "a.rule"],
+        ["world", "make", "--task", "all", "--out", "folder"],
+    ],
+)
+def test_a_seed_is_a_whole_number_from_0_on(command, capsys):
+    for seed, told in (("-1", "argument --seed: it must be at least 0, got -1"), ("x", "'x' is no whole number")):
+        with pytest.raises(SystemExit, match="2"):
+            main([*command, "--seed", seed])
+        assert told in capsys.readouterr().err

@@ -238,6 +238,37 @@ def test_other_weights_in_the_same_place_are_another_request(folder, tmp_path, f
     assert "results of another request (it differs in: weights)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["calibration.json", "config.json", "mllm/tokenizer.json"])
+def test_settings_of_a_checkpoint_are_part_of_the_request(folder, tmp_path, fake, capsys, name):
+    out, model = tmp_path / "out", tmp_path / "model"
+    (model / "mllm").mkdir(parents=True)
+    (model / name).write_text('{"threshold": 0.1}')
+    (model / "scores.json").write_text("{}")
+    main(command(folder, out, "--model", str(model)))
+    (model / "scores.json").write_text('{"miou": 0.5}')
+    assert main(command(folder, out, "--model", str(model))) == 1  # goes on: scores decide no answer
+    (model / name).write_text('{"threshold": 0.9}')
+    capsys.readouterr()
+    assert main(command(folder, out, "--model", str(model))) == 2
+    assert "results of another request (it differs in: weights)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["--sam", "pair", "named"])
+def test_sam_from_elsewhere_is_known_by_what_it_holds(folder, tmp_path, fake, capsys, how):
+    out, mllm, sam = (tmp_path / name for name in ("out", "mllm", "sam"))
+    mllm.mkdir()
+    sam.mkdir()
+    (sam / "model.safetensors").write_bytes(b"first training")
+    if how == "named":
+        (mllm / "config.json").write_text(json.dumps({"format": "conceptseg", "sam": str(sam)}))
+    given = {"--sam": [str(mllm), "--sam", str(sam)], "pair": [f"{mllm}+{sam}"], "named": [str(mllm)]}[how]
+    main(command(folder, out, "--model", *given))
+    (sam / "model.safetensors").write_bytes(b"other training")
+    capsys.readouterr()
+    assert main(command(folder, out, "--model", *given)) == 2
+    assert "results of another request (it differs in: weights)" in capsys.readouterr().err
+
+
 def test_references_count_by_what_they_hold_not_by_their_name(folder, tmp_path, fake):
     out = tmp_path / "out"
     reference = tmp_path / "reference.png"

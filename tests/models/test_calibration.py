@@ -117,3 +117,16 @@ def test_a_checkpoint_keeps_its_calibration_until_it_is_another(tmp_path):
 
 def test_the_digest_is_that_of_the_weights():
     assert tiny_model().digest() == tiny_model().digest() != tiny_model(seed=1).digest()
+
+
+def test_without_a_translation_the_digest_tells_mllms_apart():
+    model = tiny_model()
+
+    def digest(**names: str) -> str:
+        config = model.config.model_copy(update=names)
+        return ConceptSegModel(config, model.reasoner, None, model.segmenter).digest()
+
+    pair = {"name": "Qwen/3B+facebook/sam3", "mllm": "Qwen/3B"}
+    assert digest(**pair) == digest(**pair) == digest(name=pair["name"])  # saved, the MLLM lies in mllm/
+    assert digest(**pair) != digest(name="Qwen/7B+facebook/sam3", mllm="Qwen/7B")
+    assert digest(mllm="Qwen/3B") != digest(mllm="Qwen/7B")

@@ -112,3 +112,14 @@ def test_cells_are_covered_by_their_share() -> None:
     mask[2:, 4:6] = True
     mask[3, 4:6] = False
     assert cover_cells(mask, (2, 4)).tolist() == [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, pytest.approx(0.5, abs=0.01), 0.0]]
+
+
+def test_what_is_not_judged_is_neither_marked_nor_unmarked() -> None:
+    mask, ignore = np.zeros((4, 8), dtype=bool), np.zeros((4, 8), dtype=bool)
+    mask[:, :2] = True
+    ignore[:, 2:4] = True
+    looks = torch.eye(4).reshape(1, 4, 1, 4)  # four cells that have nothing in common
+    target = Sight.of([looks[..., 1:2].expand(1, 4, 1, 4)])  # looks like the second one, which is not judged
+    for void, similarity in ((ignore, 0.0), (None, 1 / 3)):  # the mean over the nearest three, or two, unmarked ones
+        evidence = match_references(target, Sight.of([looks]), cover_cells(mask, (1, 4), void)[None])
+        assert of(evidence, "unmarked").flatten().tolist() == pytest.approx([2 * similarity - 1] * 4)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import ImageError, SampleError
 from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, clip_box, fill_box
-from conceptseg.images import read_image, read_mask
+from conceptseg.images import MaskReading, read_image, read_mask
 
-__all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample", "marked_region"]
+__all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample", "marked_region", "mask_with_ignore"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,17 @@ class LoadedReference:
     """The reference's own box, cut to the picture, else its mask's; None with neither, or an empty mask."""
     notes: tuple[str, ...] = ()
     """What was guessed, scaled or left out in reading picture and mask."""
+    ignore: Bool[np.ndarray, "h w"] | None = None
+    """Where the mask says neither target nor background; None where it is plain everywhere."""
 
     @property
     def region(self) -> Bool[np.ndarray, "h w"] | None:
         """What is marked: the mask, or all of the box where there is no mask; None where nothing is."""
         return marked_region(self.image, self.mask, self.box)
+
+    def as_reference(self) -> Reference:
+        """The same, to be shown to a model again."""
+        return Reference(self.image, mask=mask_with_ignore(self.mask, self.ignore), box=self.box)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +66,13 @@ def marked_region(
     return None if box is None else fill_box(box, (image.height, image.width))
 
 
+def mask_with_ignore(
+    mask: Bool[np.ndarray, "h w"] | None, ignore: Bool[np.ndarray, "h w"] | None
+) -> Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"] | None:
+    """A mask as `Reference` takes it: booleans, or levels where some pixels are not judged."""
+    return mask if mask is None or ignore is None else MaskReading(mask, ignore).levels()
+
+
 def load_reference(reference: Reference) -> LoadedReference:
     """Read a reference's picture and mark.
 
@@ -69,12 +82,13 @@ def load_reference(reference: Reference) -> LoadedReference:
     """
     image, notes = (read := read_image(reference.image)).image, read.notes
     size_hw = (image.height, image.width)
-    mask = None
+    mask, ignore = None, None
     if reference.mask is not None:
         reading = read_mask(reference.mask, size_hw, label=reference.label, ignore=reference.ignore)
         mask, notes = reading.target, notes + reading.notes
+        ignore = reading.ignore if reading.ignore.any() else None
     if reference.box is None:
-        return LoadedReference(image, mask, None if mask is None else box_from_mask(mask), notes)
+        return LoadedReference(image, mask, None if mask is None else box_from_mask(mask), notes, ignore=ignore)
     box = clip_box(reference.box, size_hw)
     if max(reference.box) <= 1 and min(reference.box) >= 0 and max(size_hw) > 1:
         width, height = image.size
@@ -87,7 +101,7 @@ def load_reference(reference: Reference) -> LoadedReference:
         raise SampleError(
             f"The box {reference.box} lies outside its picture of {image.width}×{image.height} pixels (width × height)."
         )
-    return LoadedReference(image, mask, box, notes)
+    return LoadedReference(image, mask, box, notes, ignore=ignore)
 
 
 def load_sample(sample: ConceptSample) -> LoadedSample:

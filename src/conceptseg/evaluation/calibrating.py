@@ -11,6 +11,7 @@ from conceptseg.errors import InputError
 from conceptseg.evaluation.sources import DataSource
 from conceptseg.geometry import mask_iou
 from conceptseg.inference import ConceptSegmenter, Query
+from conceptseg.inference.inputs import check_batch_size
 from conceptseg.models.calibration import Calibration, Signals, fit_calibration
 from conceptseg.taxonomy import Level
 
@@ -57,9 +58,10 @@ def calibrate(
         progress: told how many more were asked.
 
     Raises:
-        InputError: there are too few questions.
+        InputError: there are too few questions, or the batch size is no number of questions.
         ImageError: a picture cannot be read.
     """
+    check_batch_size(batch_size)
     there: list[tuple[Signals, float]] = []
     absent: list[Signals] = []
     for source in sources:
@@ -77,7 +79,8 @@ def calibrate(
                 if result.signals is None or result.mask is None:
                     raise InputError(f"Sample {asked.id!r} could not be answered: {result.error}.")
                 if asked is picture and one.mask is not None and one.mask.any():
-                    there.append((result.signals, mask_iou(result.mask, one.mask)))
+                    judged = result.mask if one.ignore is None else result.mask & ~one.ignore  # as evaluate has it
+                    there.append((result.signals, mask_iou(judged, one.mask)))
                 else:
                     absent.append(result.signals)
             progress(len(chunk))

@@ -38,6 +38,7 @@ class Kept:
         self._retry_failed = retry_failed
         self._states = SampleStates()
         self._changed = 0
+        self._beside = 0
         self._unknown = 0
         _require_known(out, kept.rows, sources)
 
@@ -46,14 +47,15 @@ class Kept:
         rows = {place: self._rows.get((source.name, source.ids[place])) for place in places}
         known = {place: row for place, row in rows.items() if row is not None}
         changed = {place for place, row in known.items() if self._has_changed(source, place, row)}
+        failed = {place for place, row in known.items() if self._retry_failed and row["error"] is not None}
+        beside: set[int] = set()
         if changed and self._together:
             changed = set(known)
+        elif failed and self._together:  # what a question had while another failed may not be its own
+            beside = set(known) - failed
         self._changed += len(changed)
-        return tuple(
-            place
-            for place, row in rows.items()
-            if row is None or place in changed or (self._retry_failed and row["error"] is not None)
-        )
+        self._beside += len(beside)
+        return tuple(place for place, row in rows.items() if row is None or place in changed | failed | beside)
 
     def labels(self, source: DataSource, places: Sequence[int], wanted: Sequence[int]) -> dict[int, dict[str, Any]]:
         """What new rows say of their question's state, and which revision they are, by place; `wanted` have rows."""
@@ -70,6 +72,11 @@ class Kept:
             yield (
                 f"{self._changed} questions are asked again: their pictures, masks, words or references have changed "
                 "since they were scored."
+            )
+        if self._beside:
+            yield (
+                f"{self._beside} questions are asked again beside those that failed: they are about the same pictures, "
+                "of which they may have had more than is theirs."
             )
         if self._unusable:
             yield f"{self._unusable} damaged lines are left aside; their questions are asked again."

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from conceptseg.digests import digest_of
 from conceptseg.errors import InputError
 from conceptseg.files import lock_for_writing
 from conceptseg.ledger import LOCK_FILE, Appender, make_folder, read_object, refuse_other_kinds, write_object
@@ -117,8 +118,14 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def mask_path(folder: Path, row: Mapping[str, Any]) -> Path:
-    """Where the prediction of a row lies, if predictions were kept: a PNG of one bit a pixel."""
+    """Where the prediction of a row lies, if predictions were kept: a PNG of one bit a pixel.
+
+    The folder has the set's name; where that is no name for a folder it has a digest besides, so that no two sets share
+    one.
+    """
     name = re.sub(r"[^\w.-]+", "_", row["data"]).lstrip(".") or "_"
+    if name != row["data"]:
+        name += f"-{digest_of(row['data'])[:8]}"
     return folder / "masks" / name / f"{row['index']:06d}.png"
 
 

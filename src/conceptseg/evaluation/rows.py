@@ -13,7 +13,7 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import SampleError
 from conceptseg.evaluation.settings import EvaluationConfig
 from conceptseg.geometry import box_from_mask, box_iou
-from conceptseg.images import IGNORE_VALUE
+from conceptseg.images import IGNORE_VALUE, MaskReading
 from conceptseg.inference import SegmentationResult
 from conceptseg.metrics import failed_row, image_row
 
@@ -108,10 +108,8 @@ def _levels(sample: ConceptSample, loaded: LoadedSample) -> UInt8[np.ndarray, "h
     """The truth as one array: 255 target, 128 not judged, 0 background."""
     if loaded.mask is None:
         raise SampleError(f"Sample {sample.id!r} has no true mask to compare with.")
-    levels = loaded.mask.astype(np.uint8) * np.uint8(255)
-    if loaded.ignore is not None:
-        levels[loaded.ignore] = IGNORE_VALUE
-    return levels
+    nothing = np.zeros_like(loaded.mask)
+    return MaskReading(loaded.mask, nothing if loaded.ignore is None else loaded.ignore).levels()
 
 
 def _scores(mask: np.ndarray, levels: UInt8[np.ndarray, "h w"], config: EvaluationConfig) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -16,6 +16,7 @@ from PIL import Image
 from conceptseg.data.benchmarks.cityscapes import resolve_overlaps
 from conceptseg.data.loading import LoadedSample, load_sample
 from conceptseg.data.samples import ConceptSample
+from conceptseg.digests import file_digest
 from conceptseg.errors import (
     CheckpointError,
     ConceptSegError,
@@ -35,6 +36,8 @@ from conceptseg.evaluation.settings import EvaluationConfig, Shard
 from conceptseg.evaluation.sources import DataSource, open_sources
 from conceptseg.files import replacing
 from conceptseg.inference import ConceptSegmenter, Query, RouteChoice, SegmentationResult
+from conceptseg.inference.answers import sound
+from conceptseg.models.memory import explain_out_of_memory
 
 __all__ = ["Progress", "evaluate"]
 
@@ -115,11 +118,13 @@ def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], s
     """Make sure that the folder is this run's, and say in it what the run is; one process at a time."""
     wanted = config.model_dump(mode="json")
     questions = {source.name: len(source.ids) for source in sources}
+    files = _files_named(config)
     with claimed(out):
         earlier = read_config(out)
         if earlier is not None:
             _refuse_others(out, earlier["config"], wanted)
             _refuse_others(out, earlier["questions"], questions, "the number of questions of ")
+            _refuse_others(out, earlier.get("files", {}), files, "what the file holds of ")
             if shard.rank == 0:  # one look at gigabytes of weights is enough
                 _refuse_others(
                     out, earlier["checkpoint"], describe_checkpoint(config.model, config.sam, method=config.method)
@@ -130,8 +135,15 @@ def _begin(config: EvaluationConfig, out: Path, sources: Sequence[DataSource], s
             "checkpoint": describe_checkpoint(config.model, config.sam, method=config.method),
             "software": describe_software(),
             "questions": questions,
+            "files": files,
         }
         write_config(out, record)
+
+
+def _files_named(config: EvaluationConfig) -> dict[str, str]:
+    """What the files hold that the method's settings name, such as a rule's: a name alone does not say."""
+    named = {option: value for option, value in config.options.items() if isinstance(value, str)}
+    return {option: file_digest(value) for option, value in named.items() if os.path.isfile(value)}
 
 
 def _refuse_others(out: Path, earlier: dict[str, Any], wanted: dict[str, Any], what: str = "") -> None:
@@ -229,7 +241,8 @@ class _Work:
     def _ask(self, queries: Sequence[Query]) -> list[SegmentationResult]:
         """The method's answers; when a batch fails, its members are asked one by one."""
         try:
-            return self._method.answer(queries, RouteChoice(self._config.route))
+            with explain_out_of_memory(f"answering {len(queries)} questions at a time"):
+                return self._method.answer(queries, RouteChoice(self._config.route))
         except _FATAL:
             raise
         except Exception as error:  # whatever a method does on one picture costs that sample its score, not the run
@@ -239,8 +252,7 @@ class _Work:
 
     def _row(self, question: _Question, result: SegmentationResult, position: dict[str, Any]) -> dict[str, Any]:
         sample, loaded = question.sample, question.loaded
-        if result.presence is not None and not math.isfinite(result.presence):
-            result = _failure(sample.concept, f"SAM 3's presence score is {result.presence}, not a number")
+        result = sound(result)  # a method need not have asked the engine
         if loaded is None or result.mask is None:
             return error_row(sample, loaded, result.error or "the method gave no mask", self._config, position)
         try:

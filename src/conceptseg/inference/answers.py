@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,8 +20,9 @@ from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import Instances, SegmentationLogits, upsample_logits
 from conceptseg.protocol import Mosaic, Response
 
-__all__ = ["Answers", "Drawn", "Screening", "drawn_one_by_one", "merit_of", "visible_part"]
+__all__ = ["UNTOLD", "Answers", "Drawn", "Screening", "drawn_one_by_one", "merit_of", "sound", "visible_part"]
 
+UNTOLD = "The references played no part: SAM 3 alone answered, which goes by words (--route reason has them looked at)."
 NOT_FOUND = "Not found: the concept's presence in the picture is below what was asked for; "
 
 
@@ -78,8 +80,9 @@ class Answers:
             presence: the router's, without references.
         """
         told = query.references is not None and query.references.seen is not None
+        untold = () if told or query.references is None else (UNTOLD,)
         notes = (
-            *(query.mosaic.notes if query.mosaic and told else ()),
+            *(query.mosaic.notes if query.mosaic and told else untold),
             *self._notes_on_words(query.concept),
         )
         result = self._result(query, Route.DIRECT, drawn, notes)
@@ -138,7 +141,7 @@ class Answers:
         asked = calibration.presence_threshold if calibration else None
         if rule is not None and rule.presence_threshold is not None:
             asked = rule.presence_threshold
-        return self._found(result, asked)
+        return self._found(sound(result), asked)
 
     def _found(self, result: SegmentationResult, asked: float | None) -> SegmentationResult:
         if result.mask is None or result.signals is None:
@@ -164,10 +167,38 @@ class Answers:
         return (*notes, *self._model.reasoner.processor.notes)
 
 
-def merit_of(result: SegmentationResult) -> tuple[float, float]:
-    """By what one of several answers is chosen: its check, to a tenth, then how well its mask and box agree."""
+def sound(result: SegmentationResult) -> SegmentationResult:
+    """A result, or in its place one with `.error` where SAM 3's scores are no numbers: its mask would be none either.
+
+    Half precision overflows so, and a training that has diverged.
+    """
+    signals = result.signals
+    scores = {"presence": result.presence}
+    scores |= {"presence under the prompt": signals.presence, "sharpness": signals.sharpness} if signals else {}
+    wrong = [f"{name} {value}" for name, value in scores.items() if value is not None and not math.isfinite(value)]
+    if not wrong:
+        return result
+    reason = (
+        f"SAM 3's scores of this picture are no numbers ({', '.join(wrong)}): the weights or their precision do not "
+        "hold. Try another --dtype, such as bfloat16 or float32."
+    )
+    return replace(
+        result,
+        error=reason,
+        mask=None,
+        objects=None,
+        route=None,
+        found=None,
+        presence=None,
+        confidence=None,
+        signals=None,
+    )
+
+
+def merit_of(result: SegmentationResult) -> tuple[bool, float, float]:
+    """By what one of several answers is chosen: there is one; its check, to a tenth; how well mask and box agree."""
     agreement = result.signals.agreement if result.signals else None
-    return round(result.check_iou or 0.0, 1), agreement or 0.0
+    return result.error is None, round(result.check_iou or 0.0, 1), agreement or 0.0
 
 
 def visible_part(box: BoxXYXY | None, size_hw: tuple[int, int]) -> BoxXYXY | None:

@@ -14,7 +14,7 @@ from PIL import Image
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import InputError
 from conceptseg.geometry import scale_box
-from conceptseg.inference.answers import Answers, Screening, drawn_one_by_one, merit_of, visible_part
+from conceptseg.inference.answers import Answers, Screening, drawn_one_by_one, merit_of, sound, visible_part
 from conceptseg.inference.inputs import (
     InTurn,
     PreparedReferences,
@@ -252,8 +252,11 @@ class ConceptSegmenter:
             InputError: they are no references.
             ImageError: a picture or mask cannot be read.
             SampleError: a box lies outside its picture, or is in fractions of it.
+            ResourceError: memory ran out.
         """
-        return self._prepare(as_references(references))
+        given = as_references(references)
+        with explain_out_of_memory(f"looking at {len(given)} references"):
+            return self._prepare(given)
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image]) -> ImageFeatures:
@@ -291,7 +294,8 @@ class ConceptSegmenter:
         model = self.model
         prompts = [model.build_prompt(q.concept, q.image, q.mosaic) for q in queries]
         begun = [query.rule.begun if query.rule else "" for query in queries]
-        generation = model.reason(prompts, temperature=temperature, seed=seed, begun=begun if any(begun) else ())
+        with explain_out_of_memory(f"asking the MLLM about {len(queries)} images at a time"):
+            generation = model.reason(prompts, temperature=temperature, seed=seed, begun=begun if any(begun) else ())
         return generation, [self._read(text, query) for text, query in zip(generation.texts, queries, strict=True)]
 
     @torch.no_grad()
@@ -307,7 +311,7 @@ class ConceptSegmenter:
             results |= {
                 i: replace(one, presence=screening.presence.get(i)) for i, one in zip(reasoned, answered, strict=True)
             }
-        return [replace(results[i], timings=clock.seconds[i]) for i in everyone]
+        return [replace(sound(results[i]), timings=clock.seconds[i]) for i in everyone]
 
     def _segment_loaded(self, loaded: _Loaded, request: Request) -> list[SegmentationResult]:
         """Results of a chunk in which some images could not be read."""
@@ -319,12 +323,13 @@ class ConceptSegmenter:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
         queries = [entry for entry in loaded if isinstance(entry, Query)]
         answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
-        _, screening, direct = self._take_shortcuts(queries, request.route, clock)
+        with explain_out_of_memory(f"screening {len(queries)} images at a time"):
+            _, screening, direct = self._take_shortcuts(queries, request.route, clock)
         results = iter(
             replace(answers.direct(query, screening.drawn[i], screening.presence[i]), timings=clock.seconds[i])
             if i in direct
-            else SegmentationResult(
-                query.concept, query.source, presence=screening.presence.get(i), origin=query.origin
+            else sound(
+                SegmentationResult(query.concept, query.source, presence=screening.presence.get(i), origin=query.origin)
             )
             for i, query in enumerate(queries)
         )

@@ -15,6 +15,7 @@ from PIL import Image
 
 from conceptseg.data.loading import LoadedReference
 from conceptseg.data.samples import ImageSource
+from conceptseg.decoding import is_ready
 from conceptseg.errors import ImageError, InputError
 from conceptseg.images import LazyImage, ReadImage, describe_source, read_image
 from conceptseg.inference.results import SegmentationResult
@@ -104,7 +105,7 @@ class Query:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "concept", check_words(self.concept))
-        if not (isinstance(self.image, Image.Image) and self.image.mode == "RGB"):
+        if not (isinstance(self.image, Image.Image) and is_ready(self.image)):
             read = _read_source(self.image)
             object.__setattr__(self, "image", read.image)
             object.__setattr__(self, "notes", self.notes + read.notes)

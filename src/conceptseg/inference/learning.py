@@ -24,11 +24,13 @@ from conceptseg.data.loading import load_reference
 from conceptseg.data.samples import ImageSource, Reference
 from conceptseg.errors import InputError
 from conceptseg.geometry import box_from_mask, box_iou, mask_iou
-from conceptseg.images import describe_source, load_image
+from conceptseg.images import describe_source, read_image
 from conceptseg.inference.contest import Contest, support_sets
 from conceptseg.inference.inputs import AppliedRule, PreparedReferences, Query
+from conceptseg.inference.notes import fold_notes
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route
+from conceptseg.inference.rule_files import MOST_PICTURES
 from conceptseg.inference.rules import Rule, RulePicture, interval_around, keep_picture
 from conceptseg.models.calibration import part_presence
 from conceptseg.models.conceptseg import ConceptSegModel
@@ -97,6 +99,8 @@ class Learner:
     ) -> None:
         if samples < 1 or (budget is not None and budget < 2):
             raise InputError(f"Learning needs at least 1 sample and a budget of 2, got {samples} and {budget}.")
+        if seed < 0:
+            raise InputError(f"A seed is a whole number from 0 on, got {seed}.")
         self._segmenter = segmenter
         self._concept = concept
         self._samples = samples
@@ -114,6 +118,8 @@ class Learner:
 
     def learn(self, references: Sequence[Reference], absent: Sequence[ImageSource]) -> Rule:
         """The rule that verifies best."""
+        if len(references) > MOST_PICTURES:
+            raise InputError(f"A rule keeps at most {MOST_PICTURES} references, got {len(references)}: give fewer.")
         self._pool = self._keep(references)
         marked = [place for place, one in enumerate(self._pool) if one.region is not None]
         if not marked:
@@ -293,7 +299,7 @@ class Learner:
             confidence_shift=_shift(judged),
             checkpoint=model.digest(),
             model=model.config.name,
-            notes=tuple(self._notes),
+            notes=fold_notes(self._notes),
             calls=self._calls,
         )
 
@@ -319,7 +325,11 @@ class Learner:
         for start in range(0, len(absent), _BATCH):
             chunk = absent[start : start + self._afford(min(_BATCH, len(absent) - start))]
             references = self._prepared[one.supports]
-            queries = [Query(load_image(image), self._concept, references, rule=rule) for image in chunk]
+            read = [read_image(image) for image in chunk]
+            self._notes += [
+                f"Absent picture {n}: {note}" for n, one in enumerate(read, start + 1) for note in one.notes
+            ]
+            queries = [Query(one.image, self._concept, references, rule=rule) for one in read]
             results = self._segmenter.segment_batch(queries, route=how, always=True) if queries else []
             self._count(len(queries))
             presence += [result.signals.presence for result in results if result.signals]
@@ -361,7 +371,8 @@ def score_of(result: SegmentationResult, truth: RulePicture) -> float:
     if result.mask is None:
         return 0.0
     if truth.mask is not None and truth.mask.any():
-        return mask_iou(result.mask, truth.mask)
+        judged = result.mask if truth.ignore is None else result.mask & ~truth.ignore
+        return mask_iou(judged, truth.mask)
     box = box_from_mask(result.mask)
     return box_iou(box, truth.box) if box and truth.box else 0.0
 

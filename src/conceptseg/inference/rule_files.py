@@ -20,17 +20,21 @@ from jaxtyping import Bool
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from conceptseg.data.loading import mask_with_ignore
 from conceptseg.errors import ImageError, InputError
 from conceptseg.files import replacing
-from conceptseg.images import load_image, load_mask
+from conceptseg.images import load_image, read_mask
+from conceptseg.inference.notes import MOST_NOTES
 from conceptseg.inference.router import Route
 from conceptseg.validation import explain_mistakes
 
-__all__ = ["PictureRecord", "RulePixels", "RuleRecord", "read_rule_file", "write_rule_file"]
+__all__ = ["MOST_PICTURES", "PictureRecord", "RulePixels", "RuleRecord", "read_rule_file", "write_rule_file"]
 
 _INDEX = "rule.json"
-_MOST_PICTURES = 4096
+MOST_PICTURES = 4096
 _LARGEST_INDEX = 8 << 20
+_LONGEST_TEXT = 1 << 20
+"""Letters of a response: far more than MLLMs write."""
 _LARGEST_PICTURE = 64 << 20
 _LARGEST_FILE = 2 << 30
 _MOST_PIXELS = 1 << 24
@@ -50,6 +54,7 @@ class RulePixels:
 
     image: Image.Image
     mask: Bool[np.ndarray, "h w"] | None
+    ignore: Bool[np.ndarray, "h w"] | None = None
 
 
 class _Record(BaseModel):
@@ -79,9 +84,9 @@ class RuleRecord(_Record):
     format_version: Literal[1] = 1
     conceptseg: str = Field(max_length=64)
     concept: str = Field(min_length=1, max_length=10_000)
-    text: str = Field(max_length=10_000)
-    begun: str = Field(max_length=20_000)
-    pictures: tuple[PictureRecord, ...] = Field(max_length=_MOST_PICTURES)
+    text: str = Field(max_length=_LONGEST_TEXT)
+    begun: str = Field(max_length=_LONGEST_TEXT)
+    pictures: tuple[PictureRecord, ...] = Field(max_length=MOST_PICTURES)
     supports: tuple[int, ...] = Field(max_length=64)
     expected_iou: float | None = _Share
     interval: tuple[float, float] | None
@@ -92,7 +97,7 @@ class RuleRecord(_Record):
     confidence_shift: float = Field(ge=-1, le=1)
     checkpoint: str = Field(max_length=64, pattern="^[0-9a-f]*$")
     model: str = Field(max_length=1024)
-    notes: tuple[str, ...] = Field(max_length=256)
+    notes: tuple[str, ...] = Field(max_length=MOST_NOTES)
     calls: int = Field(ge=0)
 
     @model_validator(mode="after")
@@ -107,18 +112,30 @@ def write_rule_file(record: RuleRecord, pixels: Sequence[RulePixels], path: Path
     """Write a rule's file, whole or not at all, and return its path.
 
     Raises:
-        InputError: the folder does not exist, or the path is one.
+        InputError: the folder does not exist, the path is one, or the file would be larger than is read again.
     """
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"A rule cannot be written to {path}: name a file in a folder that exists, e.g. defect.rule.")
-    with replacing(path) as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
+    with replacing(path) as fresh:
+        _write(record, pixels, fresh)
+        size = fresh.stat().st_size
+        if size > _LARGEST_FILE:
+            raise InputError(
+                f"The rule is too large to be kept: {size} bytes, of {_LARGEST_FILE} at most. Learn it from fewer than "
+                f"{len(pixels)} references."
+            )
+    return path
+
+
+def _write(record: RuleRecord, pixels: Sequence[RulePixels], path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         told = json.dumps(record.model_dump(mode="json"), indent=2)
         archive.writestr(zipfile.ZipInfo(_INDEX, _DATE), told, zipfile.ZIP_DEFLATED)
         for place, one in enumerate(pixels):
             archive.writestr(zipfile.ZipInfo(_image_name(place), _DATE), _png(one.image))
-            if one.mask is not None:
-                archive.writestr(zipfile.ZipInfo(_mask_name(place), _DATE), _png(Image.fromarray(one.mask)))
-    return path
+            mask = mask_with_ignore(one.mask, one.ignore)
+            if mask is not None:
+                archive.writestr(zipfile.ZipInfo(_mask_name(place), _DATE), _png(Image.fromarray(mask)))
 
 
 def read_rule_file(path: Path) -> tuple[RuleRecord, list[RulePixels]]:
@@ -143,7 +160,7 @@ def read_rule_file(path: Path) -> tuple[RuleRecord, list[RulePixels]]:
 def _read(archive: zipfile.ZipFile) -> tuple[RuleRecord, list[RulePixels]]:
     entries = archive.infolist()
     names = {entry.filename for entry in entries}
-    if len(names) < len(entries) or len(entries) > 2 * _MOST_PICTURES + 1 or _INDEX not in names:
+    if len(names) < len(entries) or len(entries) > 2 * MOST_PICTURES + 1 or _INDEX not in names:
         raise InputError(f"it should hold {_INDEX} and pictures, each once.")
     record = _parse(_content(archive, _INDEX, _LARGEST_INDEX))
     wanted = {_INDEX, *(_image_name(place) for place in range(len(record.pictures)))}
@@ -179,7 +196,8 @@ def _pixels(archive: zipfile.ZipFile, place: int, has_mask: bool) -> RulePixels:
             return RulePixels(image, None)
         content = _png_content(archive, _mask_name(place))
         load_image(content, max_pixels=_MOST_PIXELS)  # its own size is held against the limit first
-        return RulePixels(image, load_mask(content, (image.height, image.width)))
+        mask = read_mask(content, (image.height, image.width))
+        return RulePixels(image, mask.target, mask.ignore if mask.ignore.any() else None)
     except ImageError as error:
         raise InputError(f"picture {place + 1} cannot be read: {error}") from error
 

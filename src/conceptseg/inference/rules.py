@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
+from pydantic import ValidationError
 
 from conceptseg import __version__
-from conceptseg.data.loading import LoadedReference, marked_region
+from conceptseg.data.loading import LoadedReference, marked_region, mask_with_ignore
 from conceptseg.data.samples import Reference
+from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY, fill_box, round_box, scale_box
 from conceptseg.images import resize_image, resize_mask
 from conceptseg.inference.inputs import AppliedRule
 from conceptseg.inference.router import Route
 from conceptseg.inference.rule_files import PictureRecord, RulePixels, RuleRecord, read_rule_file, write_rule_file
+from conceptseg.validation import explain_mistakes
 
 __all__ = ["Rule", "RulePicture", "interval_around", "keep_picture"]
 
@@ -41,10 +44,12 @@ class RulePicture:
     """The size of the picture it was made of."""
     name: str = ""
     """Where it came from, for people."""
+    ignore: Bool[np.ndarray, "h w"] | None = None
+    """Where the mask says neither target nor background."""
 
     def as_reference(self) -> Reference:
         """To be shown to a model."""
-        return Reference(self.image, mask=self.mask, box=self.box)
+        return Reference(self.image, mask=mask_with_ignore(self.mask, self.ignore), box=self.box)
 
     @property
     def region(self) -> Bool[np.ndarray, "h w"] | None:
@@ -124,7 +129,7 @@ class Rule:
         """Write the rule as one file, whole or not at all, and return its path.
 
         Raises:
-            InputError: the folder does not exist, or the path is one.
+            InputError: the folder does not exist, the path is one, or the rule is larger than a file holds.
         """
         pictures = tuple(
             PictureRecord(
@@ -137,8 +142,14 @@ class Rule:
             for one, score in zip(self.pictures, self.scores, strict=True)
         )
         plain = {name: getattr(self, name) for name in _STORED}
-        record = RuleRecord(conceptseg=__version__, pictures=pictures, **plain)
-        return write_rule_file(record, [RulePixels(one.image, one.mask) for one in self.pictures], Path(path))
+        try:
+            record = RuleRecord(conceptseg=__version__, pictures=pictures, **plain)
+        except ValidationError as error:
+            told = "; ".join(explain_mistakes(error, RuleRecord))
+            raise InputError(f"The rule cannot be kept in a file: {told}.") from error
+        return write_rule_file(
+            record, [RulePixels(one.image, one.mask, one.ignore) for one in self.pictures], Path(path)
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Rule:
@@ -149,7 +160,7 @@ class Rule:
         """
         record, pixels = read_rule_file(Path(path))
         pictures = tuple(
-            RulePicture(seen.image, seen.mask, told.box, told.size_hw, told.name)
+            RulePicture(seen.image, seen.mask, told.box, told.size_hw, told.name, ignore=seen.ignore)
             for told, seen in zip(record.pictures, pixels, strict=True)
         )
         scores = tuple(told.score for told in record.pictures)
@@ -189,12 +200,15 @@ def keep_picture(loaded: LoadedReference, longest_px: int, name: str = "") -> Ru
     size_hw = (loaded.image.height, loaded.image.width)
     kept_hw = (min(size_hw[0], longest_px), min(size_hw[1], longest_px))
     if kept_hw == size_hw:
-        return RulePicture(loaded.image, loaded.mask, loaded.box, size_hw, name)
+        return RulePicture(loaded.image, loaded.mask, loaded.box, size_hw, name, ignore=loaded.ignore)
     box = None if loaded.box is None else scale_box(loaded.box, size_hw, kept_hw)
     mask = None if loaded.mask is None else resize_mask(loaded.mask, kept_hw)
     if mask is not None and box is not None and not mask.any():  # too thin for any pixel to hit
         mask = fill_box(tuple(map(float, round_box(box))), kept_hw)  # type: ignore[arg-type]
-    return RulePicture(resize_image(loaded.image, kept_hw), mask, box, size_hw, name)
+    ignore = None
+    if loaded.ignore is not None and mask is not None:
+        ignore = resize_mask(loaded.ignore, kept_hw) & ~mask
+    return RulePicture(resize_image(loaded.image, kept_hw), mask, box, size_hw, name, ignore=ignore)
 
 
 _STORED = frozenset(field.name for field in fields(Rule)) - {"pictures", "scores"}

@@ -2,7 +2,8 @@
 
 A frame's mask is shown with the next frames beside the references that a person gave. The first of those is the one
 whose box is withheld (§3.2): when the rule that comes of the others no longer finds it, what was remembered is
-forgotten.
+forgotten. Where SAM 3 alone answers there is no rule and so no check: frames that were told of their references (by a
+reference prior) are remembered unverified, which is noted; others are not remembered.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from conceptseg.data import Reference
 from conceptseg.errors import ImageError
+from conceptseg.inference.answers import UNTOLD
 from conceptseg.inference.engine import ConceptSegmenter
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import RouteChoice
+from conceptseg.inference.router import Route, RouteChoice
 
 __all__ = ["LEAST_CHECK", "segment_frames"]
 
@@ -33,6 +35,7 @@ def segment_frames(
     references: Sequence[Reference],
     *,
     route: str | RouteChoice = RouteChoice.AUTO,
+    always: bool = False,
 ) -> Iterator[SegmentationResult]:
     """Segment a concept in frames that follow each other.
 
@@ -42,24 +45,32 @@ def segment_frames(
         concept: what to look for, in words.
         references: marked pictures, such as a frame of the clip with its mask. Without any there is nothing to verify
             on, and no frame is remembered.
-        route: as for `ConceptSegmenter`.
+        route: as for `ConceptSegmenter`, and so is `always`.
+        always: see `route`.
 
     Yields:
-        A result for each frame; a note says how many earlier frames were shown with it.
+        A result for each frame; a note says how many earlier frames were shown with it, and whether it was checked.
 
     Raises:
         InputError: as from `ConceptSegmenter`.
     """
     memory: deque[Reference] = deque(maxlen=max(0, _SHOWN - len(references)) if references else 0)
+    keeps = {"always": True} if always else {}
     for frame in frames:
         try:
-            result = segmenter(frame, concept, [*references, *memory], route=route)
+            result = segmenter(frame, concept, [*references, *memory], route=route, **keeps)
         except ImageError as error:
             yield SegmentationResult(concept, str(frame), error=str(error))
             continue
-        noted = replace(result, notes=(*result.notes, f"{len(memory)} earlier frames were shown as references"))
+        is_told = UNTOLD not in result.notes
+        noted = replace(result, notes=(*result.notes, _note(result, len(memory) if is_told else 0)))
         if result.check_iou is not None and result.check_iou < LEAST_CHECK:
             memory.clear()
-        elif result.image is not None and result.mask is not None and result.mask.any():
+        elif is_told and result.image is not None and result.mask is not None and result.mask.any():
             memory.append(Reference(result.image, mask=result.mask))
         yield noted
+
+
+def _note(result: SegmentationResult, shown: int) -> str:
+    unchecked = ", unverified: SAM 3 alone answered" if shown and result.route is Route.DIRECT else ""
+    return f"{shown} earlier frames were shown as references{unchecked}"

@@ -108,11 +108,11 @@ class ConceptSegModel(nn.Module):
 
     def see_marks(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
         """References for comparing targets with, whether or not there is a prior to tell; None without marks."""
-        marked = [(one.image, region) for one in references if (region := one.region) is not None]
+        marked = [(one.image, region, one.ignore) for one in references if (region := one.region) is not None]
         if not marked:
             return None
-        images, regions = zip(*marked, strict=True)
-        return self.segmenter.see_references(images, regions)
+        images, regions, ignored = zip(*marked, strict=True)
+        return self.segmenter.see_references(images, regions, ignored)
 
     def reason(
         self,
@@ -129,9 +129,13 @@ class ConceptSegModel(nn.Module):
     def digest(self) -> str:
         """What tells one checkpoint from another: its protocol, and a sample of every tensor but the MLLM's.
 
-        The MLLM may not have been read, and is never trained without the concept translation that reads it.
+        The MLLM may not have been read, and is never trained without the concept translation that reads it. Where there
+        is no such translation it is known by name.
         """
         told = hashlib.sha256(self.config.protocol.model_dump_json().encode())
+        if self.translation is None:
+            name, mllm = self.config.name, self.config.mllm
+            told.update((name if mllm == _MLLM or mllm in name else f"{name} {mllm}").encode())
         for part in (self.translation, self._segmenter):
             for name, tensor in part.state_dict().items() if part is not None else ():
                 flat = tensor.detach().flatten()
@@ -168,20 +172,42 @@ class ConceptSegModel(nn.Module):
         Args:
             folder: created if needed; files that are no part of a checkpoint stay.
             dtype: storage type of the weights, e.g. `torch.float16`; None keeps theirs.
+
+        Raises:
+            InputError: the model was loaded without SAM 3, whose checkpoint brings its own or a reference prior: it can
+                be saved where these lie, over that checkpoint, and nowhere else.
         """
         folder = Path(folder)
+        stays = [] if self.has_segmenter else self._left_in(folder)
+        config = self.config.model_copy(update={"sam": _SAM} if self.has_segmenter else {})
+        return self._save(folder, config, dtype, stays)
+
+    def _left_in(self, folder: Path) -> list[str]:
+        """What a folder holds of the checkpoint that a model without SAM 3 came from; it stays as it is."""
+        left = ([_SAM] if self.config.sam == _SAM else []) + ([PRIOR_FILE] if self.config.prior else [])
+        missing = [name for name in left if not (folder / name).exists()]
+        if missing:
+            raise InputError(
+                f"Model {self.config.name!r} was loaded without SAM 3, and {folder} has no {' and no '.join(missing)} "
+                "to go with it. Load it with SAM 3, or save it over the folder that it came from."
+            )
+        return [*left, CALIBRATION_FILE]
+
+    def _save(
+        self, folder: Path, config: ConceptSegConfig, dtype: torch.dtype | None, stays: Sequence[str] = ()
+    ) -> Path:
+        """Write all that is there, SAM 3 where `config` has it in its own folder; `stays` are left as they are."""
         fresh = folder / _UNFINISHED
         shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
         fresh.mkdir(parents=True)
-        prior = self.segmenter.prior if self.has_segmenter else None
-        places = {"mllm": _MLLM} | ({"sam": _SAM} if self.has_segmenter else {})
-        config = self.config.model_copy(update=places | {"prior": None if prior is None else prior.config})
+        told: dict[str, Any] = {"mllm": _MLLM}
+        if self.has_segmenter:
+            prior = self.segmenter.prior
+            told["prior"] = None if prior is None else prior.config
         try:
-            self._write(fresh, config, dtype)
-            stale = [_MLLM, CTM_FILE, PRIOR_FILE, CALIBRATION_FILE] + (
-                [_SAM] if self.has_segmenter or config.sam != _SAM else []
-            )
-            _take_over(fresh, folder, stale)
+            self._write(fresh, config.model_copy(update=told), dtype)
+            parts = (_MLLM, _SAM, CTM_FILE, PRIOR_FILE, CALIBRATION_FILE)
+            _take_over(fresh, folder, [part for part in parts if part not in stays])
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return folder
@@ -219,7 +245,8 @@ class ConceptSegModel(nn.Module):
             The address of the commit or pull request.
 
         Raises:
-            InputError: no name of a repository, or SAM 3 comes from a path that nobody else has.
+            InputError: no name of a repository, SAM 3 comes from a path that nobody else has, or the model was loaded
+                without it although a reference prior belongs to it.
             HubAccessError: no login, no right to write, or no network.
         """
         named = sam or self.config.sam
@@ -229,11 +256,15 @@ class ConceptSegModel(nn.Module):
             raise InputError(
                 f"This model takes SAM 3 {where}: say which hub id to name instead, e.g. sam='facebook/sam3'."
             )
-        own_sam = None if refers else self._segmenter
+        if self.config.prior is not None and not self.has_segmenter:
+            raise InputError(
+                f"Model {self.config.name!r} was loaded without SAM 3 and so without its reference prior: "
+                "load it with SAM 3 to upload it."
+            )
         config = self.config.model_copy(update={"sam": named})
         writer = repository_for(repo_id, private=private, token=token, api=api)
         with TemporaryDirectory() as folder:
-            ConceptSegModel(config, self.reasoner, self.translation, own_sam).save_pretrained(folder, dtype=dtype)
+            self._save(Path(folder), config, dtype)
             return push_folder(
                 Path(folder),
                 repo_id,
@@ -246,11 +277,11 @@ class ConceptSegModel(nn.Module):
     def _write(self, folder: Path, config: ConceptSegConfig, dtype: torch.dtype | None) -> None:
         _save_part(self.reasoner.mllm, folder / _MLLM, dtype)
         self.reasoner.processor.save_pretrained(folder / _MLLM)
-        if self.has_segmenter:
+        if self.has_segmenter and config.sam == _SAM:
             _save_part(self.segmenter.sam, folder / _SAM, dtype)
             self.segmenter.tokenizer.save_pretrained(folder / _SAM)
-            if self.segmenter.prior is not None:
-                save_file(_in_dtype(self.segmenter.prior.state_dict(), dtype), folder / PRIOR_FILE)
+        if self.has_segmenter and self.segmenter.prior is not None:
+            save_file(_in_dtype(self.segmenter.prior.state_dict(), dtype), folder / PRIOR_FILE)
         if self.translation is not None:
             save_file(_in_dtype(self.translation.state_dict(), dtype), folder / CTM_FILE)
         if self.calibration is not None and dtype is None and self.calibration.checkpoint == self.digest():

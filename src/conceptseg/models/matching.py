@@ -38,6 +38,8 @@ _SELF_NEIGHBOURS = 8
 _CONTRAST = 8.0
 """Brings differences of similarities, which are small, to the size of everything else."""
 _MOSTLY, _HARDLY = 0.5, 0.25
+_NEITHER = 0.375
+"""The share of a cell that is not judged: it counts neither as marked nor as unmarked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +106,21 @@ class SeenReferences:
         return match_references(target, self.sight, self.covers)
 
 
-def cover_cells(mask: Bool[np.ndarray, "h w"], grid_hw: tuple[int, int]) -> Float[Tensor, "rows columns"]:
-    """The share (0…1) of each cell of a grid that a mask covers."""
+def cover_cells(
+    mask: Bool[np.ndarray, "h w"], grid_hw: tuple[int, int], ignore: Bool[np.ndarray, "h w"] | None = None
+) -> Float[Tensor, "rows columns"]:
+    """The share (0…1) of each cell of a grid that a mask covers.
+
+    Args:
+        mask: what is marked.
+        grid_hw: rows and columns of the grid.
+        ignore: what is not judged: cells of it are left out of the comparison, as if the picture ended there.
+    """
     rows, columns = grid_hw
-    picture = Image.fromarray(np.asarray(mask, dtype=np.uint8) * 255)
+    levels = np.asarray(mask, dtype=np.uint8) * np.uint8(255)
+    if ignore is not None:
+        levels[ignore & ~mask] = round(_NEITHER * 255)
+    picture = Image.fromarray(levels)
     return torch.from_numpy(np.array(picture.resize((columns, rows), Image.Resampling.BOX), dtype=np.float32)) / 255
 
 

@@ -224,13 +224,17 @@ class PromptSegmenter(nn.Module):
         return ImageFeatures(Sam3VisionEncoderOutput(fpn_hidden_states=levels, fpn_position_encoding=places), vote)
 
     def see_references(
-        self, images: Sequence[Image.Image], regions: Sequence[Bool[np.ndarray, "h w"]]
+        self,
+        images: Sequence[Image.Image],
+        regions: Sequence[Bool[np.ndarray, "h w"]],
+        ignored: Sequence[Bool[np.ndarray, "h w"] | None] | None = None,
     ) -> SeenReferences:
         """References for comparing targets with.
 
         Args:
             images: at least one, of any sizes.
             regions: what is marked in each, at its own size.
+            ignored: what is not judged in each, if anything.
 
         Raises:
             InputError: there are none, or not one region an image.
@@ -240,7 +244,10 @@ class PromptSegmenter(nn.Module):
                 f"Expected a region for each of at least one image, got {len(images)} images, {len(regions)} regions."
             )
         sight = self.glance(self.preprocess(images)).sight
-        covers = torch.stack([cover_cells(region, sight.grid_hw) for region in regions])
+        neither = [None] * len(images) if ignored is None else ignored
+        covers = torch.stack(
+            [cover_cells(region, sight.grid_hw, void) for region, void in zip(regions, neither, strict=True)]
+        )
         return SeenReferences(sight, covers.to(self.sam.device))
 
     def encode_beside(self, images: Sequence[Image.Image], seen: Sequence[SeenReferences | None]) -> ImageFeatures:

@@ -18,6 +18,7 @@ from jaxtyping import Bool
 from conceptseg.data.loading import load_sample
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import SampleError
+from conceptseg.images import IGNORE_VALUE, MaskReading
 from conceptseg.metrics import score
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import upsample_logits
@@ -83,5 +84,5 @@ def _miou(sample: ConceptSample, answer: Answer) -> float:
     loaded = load_sample(sample)
     if loaded.mask is None or loaded.ignore is None:
         raise SampleError(f"Sample {sample.id!r} has no mask to compare with.")
-    truth = np.where(loaded.ignore, 128, np.where(loaded.mask, 255, 0)).astype(np.uint8)
-    return score(answer.mask, truth, ignore=128)["miou"]
+    truth = MaskReading(loaded.mask, loaded.ignore).levels()
+    return score(answer.mask, truth, ignore=IGNORE_VALUE)["miou"]

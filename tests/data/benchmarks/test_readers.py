@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from conceptseg.data import ConceptSample
+from conceptseg.data import ConceptSample, load_reference
 from conceptseg.data.benchmarks import get_benchmark
 from conceptseg.data.benchmarks._common import take_by_hash
 from conceptseg.data.benchmarks.cityscapes import CITYSCAPES_CLASSES, resolve_overlaps
@@ -230,6 +234,19 @@ def test_released_metadata_gives_its_questions_and_references(tmp_path: Path) ->
     assert [each.box for each in difference.references] == [(2.0, 0.0, 4.0, 6.0), (0.0, 0.0, 8.0, 3.0)]
 
 
+def test_boxes_of_references_lie_on_their_pictures_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.jpg")
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    row = {"img_path": ["a.jpg", "b.jpg"], "mask_path": "b.png", "cls_name": "x", "dataset_name": "MIG_diff"}
+    row |= {"problem": "What changed?", "ref_box": [[0.0, 0.5, 1.0, 1.0]]}
+    write_json(tmp_path / "all_meta.json", {"train": {}, "test": {"MIG": [row]}})
+    (sample,) = get_benchmark("released").read(tmp_path)
+    assert sample.references[0].box == (0.0, 4.0, 4.0, 8.0) == load_reference(sample.references[0]).box
+
+
 def test_released_rows_cannot_leave_the_folder(tmp_path: Path) -> None:
     row = {"img_path": ["../secret.jpg"], "mask_path": "m.png", "cls_name": "DUTS", "dataset_name": "DUTS"}
     write_json(tmp_path / "all_meta.json", {"train": {}, "test": {"DUTS": [row]}})
@@ -292,3 +309,45 @@ def test_selections_by_hash_depend_on_names_and_salt_only() -> None:
     names = [str(number) for number in range(50)]
     assert take_by_hash(names, 10) == take_by_hash(reversed(names), 10) != take_by_hash(names, 10, salt="x")
     assert take_by_hash(names, 5) < take_by_hash(names, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "named"),
+    [
+        ("mig_bench", "MIG_data.json", lambda rows: rows[0].update(images=[]), "row 0"),
+        ("mig_bench", "MIG_data.json", lambda rows: rows[0].update(answer=["left"]), "row 0"),
+        ("mig_bench", "MIG_data.json", lambda rows: rows[0].update(question=7), "row 0"),
+        ("mig_bench", "MIG_data.json", lambda rows: rows.insert(0, None), "row 0"),
+        ("reasonseg", "ReasonSeg/val/{0}.json", lambda told: told.update(text=[5]), "is not a ReasonSeg annotation"),
+        ("reasonseg", "ReasonSeg/val/{0}.json", lambda told: told.update(shapes=[7]), "is not a ReasonSeg annotation"),
+        ("coco20i", "annotations/instances_val2014.json", lambda told: told["images"].clear(), "not a COCO instance"),
+        ("coco20i", "annotations/instances_val2014.json", lambda told: told.update(images=3), "not a COCO instance"),
+    ],
+)
+def test_an_annotation_that_is_built_otherwise_is_a_problem(
+    tmp_path: Path, name: str, file: str, change: Callable[[Any], object], named: str
+) -> None:
+    BUILDERS[name](tmp_path)
+    stems = [path.stem for path in sorted((tmp_path / "ReasonSeg/val").glob("*.json"))] if "{" in file else []
+    path = tmp_path / file.format(*stems)
+    told = json.loads(path.read_text(encoding="utf-8"))
+    change(told)
+    path.write_text(json.dumps(told), encoding="utf-8")
+    assert any(named in problem for problem in get_benchmark(name).check(tmp_path).problems)
+
+
+def test_boxes_of_references_that_are_none_are_a_problem(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg")
+    row = {"img_path": ["a.jpg", "b.jpg"], "mask_path": "b.png", "cls_name": "x", "dataset_name": "MIG_diff"}
+    for boxes in ([[0, 0, 1, 1]] * 2, [[0, 0, 1]]):
+        rows = [row | {"problem": "What changed?", "ref_box": boxes}]
+        write_json(tmp_path / "all_meta.json", {"train": {}, "test": {"MIG": rows}})
+        assert any("test row 0" in problem for problem in get_benchmark("released").check(tmp_path).problems)
+
+
+def test_whatever_a_reader_did_not_foresee_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = get_benchmark("duts")
+    monkeypatch.setattr(type(reader), "scan", lambda self, root, split: {}["missing"])
+    assert "is not built as DUTS is: KeyError('missing')" in reader.check(tmp_path).problems[-1]
+    with pytest.raises(SampleError, match="is not built as DUTS is"):
+        reader.read(tmp_path)

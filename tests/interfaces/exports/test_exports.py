@@ -276,13 +276,21 @@ def test_a_picture_that_is_gone_is_named_or_left_out(tmp_path: Path, capsys: pyt
     assert "100% #&?.png: the picture is no longer there, and this format needs it" in capsys.readouterr().err
 
 
-def test_pictures_that_are_stored_turned_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_that_are_stored_turned_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture, orientation: int
+) -> None:
     results = write_results(tmp_path / "photos", tmp_path / "out", "hair", {"doughnut": doughnut()})
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", SIZE_HW).save(tmp_path / "photos" / NAMES["doughnut"], exif=exif)
+    exif[0x0112] = orientation
+    stored = SIZE_HW if orientation > 4 else SIZE_HW[::-1]
+    Image.new("RGB", stored).save(tmp_path / "photos" / NAMES["doughnut"], exif=exif)
     exported(results, "yolo", status=0)
-    assert "1 pictures are stored turned (EXIF)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    if orientation == 1:
+        assert "stored turned" not in told
+        return
+    assert "1 pictures are stored turned (EXIF)" in told
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from conceptseg.errors import ImageError
 from conceptseg.interfaces.server.label_studio import DEFAULT_VERSION
+from conceptseg.interfaces.server.refusals import refuse
 from conceptseg.shapes import encode_brush
 from conceptseg.shapes.brush_reading import decode_brush
 from tests.interfaces.server.fakes import HEIGHT, WIDTH, b64, left_half, png
@@ -159,6 +161,36 @@ def test_training_learns_a_rule_for_every_label(client, engine, rules):
         client.get("/health")
     assert set(names) <= set(client.get("/versions").json()["versions"])
     assert [concept for concept, _ in engine.learned] == ["crack", "dent"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [(refuse("busy", "The queue is full."), "The queue is full."), (TimeoutError(), "TimeoutError")],
+)
+def test_training_that_cannot_begin_or_end_is_in_the_log(client, monkeypatch, caplog, trouble, told):
+    webhook(client, result=[region()])
+    service = client.app.state.service
+    in_time = service.in_time
+
+    def crowded(limit_s=None):
+        if limit_s is not None:
+            raise trouble
+        return in_time()
+
+    monkeypatch.setattr(service, "in_time", crowded)
+    with caplog.at_level("WARNING"):
+        assert client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 7}}).status_code == 201
+        deadline = time.monotonic() + 20
+        while not caplog.records and time.monotonic() < deadline:
+            client.get("/health")
+    assert f"Rules of project 7 could not be learned: {told}" in caplog.text
+
+
+def test_a_rules_notes_reach_the_prediction(client, engine, monkeypatch):
+    answer = engine._answer
+    monkeypatch.setattr(engine, "_answer", lambda query: replace(answer(query), notes=("Not found.",)))
+    (told,) = predict(client, model_version="defect").json()["results"]
+    assert told["notes"] == ["Not found."]
 
 
 def test_other_events_are_told_to_mean_nothing(client):

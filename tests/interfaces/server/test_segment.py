@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conceptseg.data import Reference, load_reference
 from conceptseg.shapes import decode_run_lengths
 from tests.interfaces.server.fakes import HEIGHT, WIDTH, b64, left_half, mask_png, png
 
@@ -188,3 +189,12 @@ def test_a_bug_leaks_nothing_and_the_others_of_its_batch_are_answered(client, en
 def test_paths_and_methods_that_are_none(client):
     assert error_of(client.get("/nothing"), 404)["type"] == "not_found"
     assert error_of(client.get("/v1/segment"), 405)["type"] == "method_not_allowed"
+
+
+def test_what_reading_a_reference_had_to_guess_is_known_to_the_model(client, engine):
+    buffer = BytesIO()
+    Image.fromarray(np.full((8, 8), 9000, np.uint16)).save(buffer, format="PNG")
+    deep = buffer.getvalue()
+    assert ask(client, references=[{"image": b64(deep), "box": [1, 2, 5, 6]}]).status_code == 200
+    (reference,) = engine.batches[0][0].references.loaded
+    assert reference.notes == load_reference(Reference(deep)).notes != ()

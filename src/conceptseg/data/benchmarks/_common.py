@@ -20,6 +20,7 @@ from conceptseg.errors import ImageError, SampleError
 from conceptseg.images import ImageSource, load_image, load_mask
 
 __all__ = [
+    "MALFORMED",
     "Benchmark",
     "BenchmarkInfo",
     "CheckReport",
@@ -30,6 +31,9 @@ __all__ = [
     "missing_files",
     "take_by_hash",
 ]
+
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What reading an annotation raises that is not built as its data set says."""
 
 _SHOWN = 20
 
@@ -174,7 +178,7 @@ class Benchmark(ABC):
         """
         counts, problems = [], []
         for split in self.checked_splits or self.info.splits:
-            scan = self.scan(Path(root), split)
+            scan = self._scanned(Path(root), split)
             found = self.count(self.kept(Path(root), scan.items))
             tasks = [*found, *(task for known, task in self.info.expected if known == split and task not in found)]
             counts += [CountRow(split, task, found[task], self.info.expected.get((split, task))) for task in tasks]
@@ -188,7 +192,7 @@ class Benchmark(ABC):
     def complete_items(self, root: str | Path, split: str | None = None) -> Sequence[Item]:
         """All items of a split, those that take no part included; arguments and errors as for `read`."""
         split = self._checked_split(split)
-        scan = self.scan(Path(root), split)
+        scan = self._scanned(Path(root), split)
         if scan.problems or not scan.items:
             problems = scan.problems or [f"there is nothing of split {split!r}"]
             listed = "\n".join(f"- {problem}" for problem in _shortened(problems))
@@ -201,6 +205,13 @@ class Benchmark(ABC):
     def kept(self, root: Path, items: Sequence[Item]) -> Sequence[Item]:
         """The items that take part; a data set whose masks have been built leaves out those that got none."""
         return items
+
+    def _scanned(self, root: Path, split: str) -> Scan:
+        """What a reader lists, or that the copy is not built as it should be: a reader need not foresee everything."""
+        try:
+            return self.scan(root, split)
+        except MALFORMED as error:
+            return Scan([], [f"{root}, split {split!r}, is not built as {self.info.title} is: {error!r}"])
 
     def _checked_split(self, split: str | None) -> str:
         if split is not None and split not in self.info.splits:

@@ -18,7 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan, missing_files, take_by_hash
+from conceptseg.data.benchmarks._common import (
+    MALFORMED,
+    Benchmark,
+    BenchmarkInfo,
+    Item,
+    Scan,
+    missing_files,
+    take_by_hash,
+)
 from conceptseg.data.benchmarks._files import first_folder, read_json
 from conceptseg.data.benchmarks._regions import decode_regions
 from conceptseg.errors import SampleError
@@ -66,13 +74,13 @@ class Coco20i(Benchmark):
             regions = _regions_by_class(content["annotations"])
         except SampleError as error:
             return Scan([], [str(error)])
-        except (KeyError, TypeError) as error:
+            items = [
+                _item(folder, pictures[picture], names[category], of_class[picture])
+                for category, of_class in sorted(regions.items())
+                for picture in self._chosen(of_class, names[category], split)
+            ]
+        except MALFORMED as error:
             return Scan([], [f"{index} is not a COCO instance file: {error!r}"])
-        items = [
-            _item(folder, pictures[picture], names[category], of_class[picture])
-            for category, of_class in sorted(regions.items())
-            for picture in self._chosen(of_class, names[category], split)
-        ]
         return Scan(items, missing_files(items))
 
     def _chosen(self, of_class: dict[int, list[Any]], name: str, split: str) -> list[int]:

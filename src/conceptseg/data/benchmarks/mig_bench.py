@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan, missing_files
+from conceptseg.data.benchmarks._common import MALFORMED, Benchmark, BenchmarkInfo, Item, Scan, missing_files
 from conceptseg.data.benchmarks._files import inside, read_json
 from conceptseg.data.benchmarks._grounding import kept_items, mask_for, references_before, target_index
 from conceptseg.errors import SampleError
@@ -66,7 +66,7 @@ class MigBench(Benchmark):
         for number, row in enumerate(rows):
             try:
                 items += [_item(root, row, number)] if row["task"] in MIG_TASKS else []
-            except (SampleError, KeyError, TypeError) as error:
+            except MALFORMED as error:
                 problems.append(f"{index}, row {number}: {error!r}")
         return Scan(items, [*problems, *missing_files(items)])
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import UInt8
 
-from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan
+from conceptseg.data.benchmarks._common import MALFORMED, Benchmark, BenchmarkInfo, Item, Scan
 from conceptseg.data.benchmarks._files import first_folder, images_in, read_json
 from conceptseg.data.benchmarks._regions import labelled_polygons
 from conceptseg.errors import SampleError
@@ -61,7 +61,7 @@ class ReasonSeg(Benchmark):
                 items.append(_item(image, read_json(image.with_suffix(".json"), _ENCODINGS), split))
             except SampleError as error:
                 problems.append(str(error))
-            except (KeyError, TypeError, IndexError) as error:
+            except MALFORMED as error:
                 problems.append(f"{image.with_suffix('.json')} is not a ReasonSeg annotation: {error!r}")
         return Scan(items, problems)
 

@@ -19,10 +19,11 @@ from typing import Any, ClassVar
 
 from PIL import Image, UnidentifiedImageError
 
-from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan, missing_files
+from conceptseg.data.benchmarks._common import MALFORMED, Benchmark, BenchmarkInfo, Item, Scan, missing_files
 from conceptseg.data.benchmarks._files import inside, read_json
 from conceptseg.data.benchmarks.mig_bench import MIG_TASKS
 from conceptseg.data.samples import Reference
+from conceptseg.decoding import upright_size_hw
 from conceptseg.errors import SampleError
 from conceptseg.geometry import BoxXYXY, scale_box
 
@@ -106,13 +107,13 @@ class Released(Benchmark):
             rows = [row for of_name in read_json(index)[split].values() for row in of_name]
         except SampleError as error:
             return Scan([], [str(error)])
-        except (KeyError, TypeError, AttributeError) as error:
+        except MALFORMED as error:
             return Scan([], [f"{index} is not the released metadata: {error!r}"])
         for number, row in enumerate(rows):
             try:
                 chosen = self.datasets is None or row["dataset_name"] in self.datasets
                 items += [_item(root, row, f"{split}/{number:05}")] if chosen else []
-            except (SampleError, KeyError, TypeError, IndexError) as error:
+            except MALFORMED as error:
                 problems.append(f"{index}, {split} row {number}: {error!r}")
         return Scan(items, [*problems, *missing_files(items)])
 
@@ -155,7 +156,7 @@ def _references(images: list[Path], boxes: list[list[float]] | None) -> tuple[Re
 def _in_pixels(image: Path, fractions: list[float]) -> BoxXYXY:
     try:
         with Image.open(image) as opened:
-            size_hw = (opened.height, opened.width)
+            size_hw = upright_size_hw(opened)
     except (OSError, UnidentifiedImageError) as error:
         raise SampleError(f"cannot tell the size of {image}: {error}") from error
     x1, y1, x2, y2 = fractions

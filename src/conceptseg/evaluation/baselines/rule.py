@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from conceptseg.data.samples import Reference
 from conceptseg.evaluation.baselines.base import Method
 from conceptseg.inference import PreparedReferences, Query, RouteChoice, Rule, SegmentationResult
 
@@ -51,7 +50,7 @@ class LearnedRule(Method):
         if given is None or not any(one.region is not None for one in given.loaded):
             return None
         if self._last is None or self._last[0] is not given or self._last[1] != query.concept:
-            references = [Reference(one.image, mask=one.mask, box=one.box) for one in given.loaded]
+            references = [one.as_reference() for one in given.loaded]
             rule = self.segmenter.learn(
                 query.concept, references, samples=self.samples, budget=self.budget or None, seed=self.seed
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_model_arguments, at_least, load_segmenter
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 __all__ = ["add_parser", "run"]
@@ -18,11 +18,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("calibrate", description=__doc__)
     parser.add_argument("--data", nargs="+", required=True, metavar="DATA", help="as for `conceptseg evaluate`")
-    parser.add_argument("--references", type=int, metavar="N", help="at most N a question")
+    parser.add_argument("--references", type=at_least(0), metavar="N", help="at most N a question")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to write it (default: the checkpoint's folder)"
     )
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="questions at a time (default: 8)")
+    parser.add_argument(
+        "--batch-size", type=at_least(1), default=8, metavar="N", help="questions at a time (default: 8)"
+    )
     add_model_arguments(parser)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_label_arguments",
     "add_model_arguments",
+    "at_least",
     "format_bytes",
     "format_table",
     "load_lens_segmenter",
@@ -32,7 +33,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sam", metavar="S", help="take SAM 3 from this folder or hub id instead of the checkpoint's")
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, mps, cuda or cuda:N")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is drawn by chance")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="of everything that is drawn by chance"
+    )
     parser.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), help="of the MLLM's weights (bfloat16; float32 on a CPU)"
     )
@@ -43,7 +46,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="words that the MLLM is asked in: a template's name, or a folder of one's own (docs/full_size.md)",
     )
-    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="longest response (the checkpoint's own limit)")
+    parser.add_argument(
+        "--max-new-tokens", type=at_least(1), metavar="N", help="longest response (the checkpoint's own limit)"
+    )
     parser.add_argument(
         "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
     )
@@ -63,6 +68,21 @@ def add_label_arguments(parser: argparse.ArgumentParser, of_what: str) -> None:
         "a colour, 'any' for all but 0",
     )
     parser.add_argument("--ignore", metavar="N", help="the value that is neither target nor background, e.g. 255")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A kind of argument for argparse: whole numbers from one on."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"it must be at least {least}, got {value}")
+        return value
+
+    return number
 
 
 def words(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from conceptseg.interfaces.cli.console import (
     add_label_arguments,
     add_model_arguments,
+    at_least,
     format_table,
     named_path,
     words,
@@ -78,7 +79,9 @@ def _add_from_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="other_cd", metavar="T", help="task of the taxonomy (default: other_cd)")
     parser.add_argument("--split", default="train", metavar="S", help="what to call this part (default: train)")
     parser.add_argument("--val", type=float, metavar="SHARE", help="call this share of the samples val, e.g. 0.2")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which samples become val (default: 0)")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="which samples become val (default: 0)"
+    )
     parser.add_argument(
         "--group-by-folder",
         action="store_true",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg import __version__
+from conceptseg.digests import file_digest
 from conceptseg.interfaces.cli.console import (
     add_label_arguments,
     add_model_arguments,
@@ -35,7 +35,6 @@ _UNCALIBRATED = (
     "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected "
     "IoU, and only a rule with a threshold of its own empties masks"
 )
-_SAMPLED_BYTES = 1 << 20
 _EPILOG = """\
 DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
 check, box, answer, timings), and request.json. The same command goes on where it was stopped and retries what failed.
@@ -178,9 +177,10 @@ class _Asked:
         if self.is_clip:
             from conceptseg.inference.video import segment_frames
 
-            frames = segment_frames(segmenter, images, args.concept, self.references, route=args.route)
+            how: dict[str, Any] = {"route": args.route, "always": args.always}
+            frames = segment_frames(segmenter, images, args.concept, self.references, **how)
             return zip(images, frames, strict=True)
-        how: dict[str, Any] = {"batch_size": args.batch_size, "route": args.route}
+        how = {"batch_size": args.batch_size, "route": args.route}
         how |= {"always": True} if args.always else {}
         how |= {"samples": args.samples, "seed": args.seed} if args.samples != 1 else {}
         if args.two_pass:
@@ -225,17 +225,18 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
     """All that decides an answer: a results folder holds the answers to one of these."""
     from conceptseg.models.checkpoints import BUNDLED, bundled_folder
     from conceptseg.models.hub import hub_settings
+    from conceptseg.models.local_files import content_of_model
 
     model = bundled_folder() if args.model == BUNDLED else Path(args.model)
     return {
         "concept": args.concept,
-        "rule": None if args.rule is None else _digest(args.rule),
+        "rule": None if args.rule is None else file_digest(args.rule),
         "samples": args.samples,
         "always": args.always,
         "instances": args.score_threshold if args.instances else None,
         "references": [_describe(reference) for reference in references],
         "model": str(model.resolve()) if model.is_dir() else args.model,
-        "weights": _weights_digest(model) if model.is_dir() else None,
+        "weights": content_of_model(args.model, args.sam),
         "sam": args.sam or hub_settings().sam,
         "dtype": args.dtype,
         "bits": args.bits,
@@ -246,27 +247,10 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
     }
 
 
-def _weights_digest(folder: Path) -> str:
-    """Tells one training's weights from another's without reading gigabytes: sizes, beginnings and ends of files."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLED_BYTES))
-            file.seek(max(0, size - _SAMPLED_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest()
-
-
 def _describe(reference: Reference) -> dict[str, Any]:
     """A reference by what its files hold, wherever they lie."""
     return {
-        "image": _digest(reference.image),
-        "mask": None if reference.mask is None else _digest(reference.mask),
+        "image": file_digest(str(reference.image)),
+        "mask": None if reference.mask is None else file_digest(str(reference.mask)),
         "box": None if reference.box is None else list(reference.box),
     } | {name: value for name in ("label", "ignore") if (value := getattr(reference, name)) is not None}
-
-
-def _digest(source: object) -> str:
-    return hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()

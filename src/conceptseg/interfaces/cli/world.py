@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import named_path
+from conceptseg.interfaces.cli.console import at_least, named_path
 from conceptseg.interfaces.cli.entry import ExitStatus
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def _add_world_arguments(parser: argparse.ArgumentParser, *, count: int) -> None
     parser.add_argument("--task", default="all", metavar="T", help="leaf tasks, separated by commas; default: all")
     parser.add_argument("--split", default="train", metavar="S", help="train (default), seen_test or unseen_test")
     parser.add_argument("--count", type=int, default=count, metavar="N", help=f"samples a task (default: {count})")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another world (default: 0)")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="another seed, another world (default: 0)"
+    )
     parser.add_argument("--size", type=int, default=168, metavar="PX", help="side of the pictures (default: 168)")
     parser.add_argument("--references", type=int, default=4, metavar="N", help="references a sample (default: 4)")
 

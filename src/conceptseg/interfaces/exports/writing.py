@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from PIL import Image
 
+from conceptseg.decoding import is_stored_turned, upright_size_hw
 from conceptseg.errors import ImageError, InputError
 from conceptseg.interfaces.exports.coco import CocoExporter
 from conceptseg.interfaces.exports.exporter import Exporter, ExportOptions
@@ -124,13 +125,12 @@ def _seen(picture: Picture, is_needed: bool) -> list[str]:
         return ["gone"]
     try:
         with Image.open(picture.source) as image:
-            width, height = image.size
+            height, width = upright_size_hw(image)
+            turned = ["turned"] if is_stored_turned(image) else []
     except Exception as error:  # decoders raise nearly anything on broken files
         raise ImageError(f"the picture can no longer be read: {error}") from error
     if picture.size_hw == (height, width):
-        return []
-    if picture.size_hw == (width, height):
-        return ["turned"]
+        return turned
     raise ImageError(f"the picture is another by now: {width}×{height}, its mask {picture.size_hw[::-1]}")
 
 

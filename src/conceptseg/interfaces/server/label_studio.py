@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -182,9 +183,12 @@ async def _start_learning(
     names = {label: _rule_id(project, label) for label in labels}
 
     async def learn() -> None:
-        with service.in_time(service.options.learning_limit_s * len(names)):
-            for label, name in names.items():
-                await _learn(service, finished, project, label, name)
+        try:
+            with service.in_time(service.options.learning_limit_s * len(names)):
+                for label, name in names.items():
+                    await _learn(service, finished, project, label, name)
+        except Exception as error:  # no place, or the time is up; nobody waits for it either
+            _LOG.warning("Rules of project %s could not be learned: %s", project, _reason(error))
 
     task = asyncio.create_task(learn())
     background.add(task)  # the loop itself keeps no hold of it
@@ -198,14 +202,19 @@ async def _learn(service: Service, finished: FinishedAnnotations, project: str, 
         told = await service.relearn(name, label, lambda: _references(service, kept))
         _LOG.info("Learned %s: %s", name, told.get("description"))
     except Exception as error:  # nobody waits for it: the log is all there is
-        _LOG.warning("%s could not be learned: %s", name, error)
+        _LOG.warning("%s could not be learned: %s", name, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "detail", "") or error) or type(error).__name__
 
 
 def _references(service: Service, kept: list[Finished]) -> list[Any]:
     budget = PixelBudget(service.options.max_pixels)
     found: list[Any] = []
     for one in kept:
-        found += references_of(one.drawn, budget.read(one.image, f"the picture of task {one.task}").image)
+        image = budget.read(one.image, f"the picture of task {one.task}").image
+        found += [replace(reference, image=one.image) for reference in references_of(one.drawn, image)]
     return found[: service.options.max_learned_references]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,8 @@ class Predictor:
             rule = await service.decode(partial(service.rules.model, version))
             label = config.label_for(rule.concept)
             unused = ["What is drawn was not used: a rule brings its own references."] if drawing else []
-            return _regions(config, [(label, await service.apply_rule(read, rule))], task), unused
+            result = await service.apply_rule(read, rule)
+            return _regions(config, [(label, result)], task), [*unused, *result.notes]
         task_id = str(task.get("id", ""))[:64]
         drawn, notes = read_drawn(drawing)
         if drawing and not drawn:
@@ -128,7 +130,7 @@ class Predictor:
                 image = budget.read(one.image, "a finished picture").image
             except Refusal:  # no pixels left
                 break
-            found += references_of(one.drawn, image)
+            found += [replace(reference, image=one.image) for reference in references_of(one.drawn, image)]
         return found[: self._service.options.max_references]
 
     async def _ask(self, read: ReadImage, label: str, references: list[Reference]) -> SegmentationResult:

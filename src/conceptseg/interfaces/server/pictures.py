@@ -52,6 +52,11 @@ class PixelBudget:
         self._left -= read.image.width * read.image.height
         return read
 
+    def check(self, content: bytes, name: str) -> bytes:
+        """A picture as it came, once `read`: whoever reads it later tells what had to be guessed."""
+        self.read(content, name)
+        return content
+
     def _explain(self, reason: str) -> str:
         size = re.search(r"\d+×\d+ pixels", reason)
         came = f"it has {size.group()}" if size else "it has more pixels than any"
@@ -88,11 +93,9 @@ def load_references(raw: Sequence[RawReference], budget: PixelBudget) -> list[Re
 
 
 def _load_reference(raw: RawReference, name: str, budget: PixelBudget) -> Reference:
-    image = budget.read(raw.image, name).image
-    if raw.mask is None:
-        return _named(Reference(image), raw, name)
-    budget.read(raw.mask, f"the mask of {name}")  # its own size is held against the limit first
-    return _named(Reference(image, mask=raw.mask), raw, name)
+    image = budget.check(raw.image, name)
+    mask = None if raw.mask is None else budget.check(raw.mask, f"the mask of {name}")
+    return _named(Reference(image, mask=mask), raw, name)
 
 
 def _named(reference: Reference, raw: RawReference, name: str) -> Reference:

@@ -132,7 +132,7 @@ class Service:
         words, budget = check_words(concept), PixelBudget(self.options.max_pixels)
         references = await self.decode(partial(load_references, raw, budget))
         pictures = await self.decode(
-            lambda: [budget.read(one, f"absent picture {place}").image for place, one in enumerate(absent, start=1)]
+            lambda: [budget.check(one, f"absent picture {place}") for place, one in enumerate(absent, start=1)]
         )
         return await self._learn(partial(self.rules.learn, name, words, references, pictures))
 
