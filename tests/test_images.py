@@ -20,7 +20,6 @@ from conceptseg.errors import ImageError
 from conceptseg.images import (
     load_image,
     load_mask,
-    load_mask_with_ignore,
     read_image,
     read_mask,
     resize_image,
@@ -434,18 +433,18 @@ def test_a_cut_out_is_masked_by_its_alpha_whatever_its_colour():
 
 def test_ignored_pixels_are_neither_target_nor_background(tmp_path: Path):
     Image.fromarray(np.array([[0, 128, 255]], np.uint8)).save(tmp_path / "mask.png")
-    target, ignore = load_mask_with_ignore(tmp_path / "mask.png")
-    assert (target[0].tolist(), ignore[0].tolist()) == ([False, False, True], [False, True, False])
+    read = read_mask(tmp_path / "mask.png")
+    assert (read.target[0].tolist(), read.ignore[0].tolist()) == ([False, False, True], [False, True, False])
 
 
 def outcome(source: object) -> tuple[list, list] | None:
     """Target and ignored pixels, or None where it is refused."""
     try:
-        target, ignore = load_mask_with_ignore(source)
+        read = read_mask(source)
     except ImageError:
         return None
-    assert not (target & ignore).any()
-    return target.tolist(), ignore.tolist()
+    assert not (read.target & read.ignore).any()
+    return read.target.tolist(), read.ignore.tolist()
 
 
 @given(arrays.arrays(np.uint8, (3, 4), elements=st.sampled_from([0, 1, 2, 127, 128, 129, 250, 254, 255])))

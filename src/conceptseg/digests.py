@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["MISSING", "FileDigests", "digest_of", "file_digest", "file_stamp"]
+__all__ = ["MISSING", "FileDigests", "digest_of", "file_digest", "file_sha256", "file_stamp"]
 
 MISSING = "missing"
 """The digest of a file that is not there or cannot be read."""
@@ -63,9 +63,24 @@ def file_digest(path: str | Path) -> str:
     """See `FileDigests.digest`; reads now."""
     whole = hashlib.blake2b(digest_size=16)
     try:
-        with open(path, "rb") as file:
-            while piece := file.read(_PIECE):
-                whole.update(piece)
-    except (OSError, ValueError):
+        _feed(whole, path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return MISSING
     return whole.hexdigest()
+
+
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's content, as records that others read give it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    whole = hashlib.sha256()
+    _feed(whole, path)
+    return whole.hexdigest()
+
+
+def _feed(whole: hashlib._Hash, path: str | Path) -> None:
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            whole.update(piece)

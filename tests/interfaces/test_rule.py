@@ -65,6 +65,26 @@ def test_a_rule_is_checked_on_what_it_withheld_or_on_other_pictures(learned, ref
     assert "on 2 pictures" in capsys.readouterr().out
 
 
+def test_masks_that_are_label_maps_take_their_label(learned, references, tmp_path, capsys):
+    image, _, mask = references[0].partition("@")
+    labels = np.asarray(Image.open(mask)).astype(bool) * np.uint8(7)
+    labels[0, 0] = 3
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    named = f"{image}@{tmp_path / 'labels.png'}"
+    assert main(["rule", "check", str(learned), "--ref", named]) == 2
+    assert "--label" in capsys.readouterr().err
+    assert main(["rule", "check", str(learned), "--ref", named, "--label", "7", "--ignore", "3"]) == 0
+    words = ["rule", "learn", "--concept", "x", "--ref", named, "--ref", named, "--samples", "1", "--budget", "2"]
+    assert main([*words, "--label", "7", "--out", str(tmp_path / "a.rule")]) == 0
+
+
+def test_what_reading_references_had_to_guess_is_told(learned, references, tmp_path, capsys):
+    image, _, mask = references[0].partition("@")
+    Image.fromarray(np.asarray(Image.open(image).convert("L")).astype(np.uint16) * 256).save(tmp_path / "deep.png")
+    assert main(["rule", "check", str(learned), "--ref", f"{tmp_path / 'deep.png'}@{mask}"]) == 0
+    assert "note: Reference 1: " in capsys.readouterr().err
+
+
 def test_a_rule_is_applied_to_pictures(learned, references, tmp_path, capsys):
     picture = references[0].split("@")[0]
     out = tmp_path / "out"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from conceptseg.digests import MISSING, file_digest
 from conceptseg.images import ImageSource
 
 __all__ = ["fingerprint_picture", "fingerprint_source"]
-
-_BLOCK_BYTES = 1 << 20
 
 
 def fingerprint_source(source: ImageSource) -> str | None:
@@ -23,7 +21,8 @@ def fingerprint_source(source: ImageSource) -> str | None:
     the source cannot be read, or is made anew whenever it is (`LazyImage`).
     """
     if isinstance(source, (str, Path)):
-        return _of_file(Path(source))
+        digest = file_digest(source)
+        return None if digest == MISSING else digest
     if isinstance(source, bytes):
         return hashlib.blake2b(source, digest_size=16).hexdigest()
     if isinstance(source, np.ndarray):
@@ -42,17 +41,6 @@ def fingerprint_picture(image: Image.Image) -> str:
     meaning = (image.mode, image.size, image.getpalette(), image.info.get("transparency"), dict(image.getexif()))
     digest = hashlib.blake2b(repr(meaning).encode("utf-8", "surrogatepass"), digest_size=16)
     digest.update(image.tobytes())
-    return digest.hexdigest()
-
-
-def _of_file(path: Path) -> str | None:
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            for block in iter(partial(file.read, _BLOCK_BYTES), b""):
-                digest.update(block)
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return None
     return digest.hexdigest()
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conceptseg.data.benchmarks._common import take_by_hash
 from conceptseg.data.pictures import LeftOut, describe_nothing, find_pictures
 from conceptseg.data.samples import ConceptSample
+from conceptseg.data.selection import take_by_hash
 from conceptseg.errors import InputError, SampleError
-from conceptseg.images import ImageSource, select_label
+from conceptseg.images import select_label
 from conceptseg.masks import Label
 
-__all__ = ["PairedFolders", "hold_out", "pair_folders"]
+__all__ = ["MatchedFolders", "PairedFolders", "hold_out", "match_folders", "pair_folders"]
 
 _MASK_ENDINGS = ("_mask", "-mask", ".mask", "_masks", "_gt", "-gt", "_label", "-label", "_segmentation", "_seg")
 _Names = dict[str, list[Path]]
@@ -30,6 +30,17 @@ class PairedFolders:
     """(name, why) of every picture and mask that is in no sample."""
     no_pictures: LeftOut
     """What else the folders hold: files that are no pictures, hidden ones, results of earlier runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedFolders:
+    """What belongs together in two folders."""
+
+    pairs: Mapping[str, tuple[Path, Path]]
+    """Name → image and mask, in the order of names; a name is a path below the folder of images, without suffix."""
+    unpaired: Sequence[tuple[str, str]]
+    """As of `PairedFolders`, and so is the next."""
+    no_pictures: LeftOut
 
 
 def pair_folders(
@@ -70,40 +81,49 @@ def pair_folders(
         SampleError: a folder is missing or empty, or nothing pairs off.
         InputError: `label` or `ignore` is nothing that selects.
     """
+    found = match_folders(images, masks)
+    if not found.pairs:
+        told = "; ".join(f"{name}: {why}" for name, why in found.unpaired[:10])
+        raise SampleError(f"No image of {images} has a mask of its name in {masks}: {told}.")
+    selects = label is not None or ignore is not None
+    samples = [
+        ConceptSample(
+            id=name,
+            task=task,
+            concept=concept,
+            image=image,
+            mask=select_label(mask, label, ignore) if selects else mask,
+            answer=answer,
+            group=str(Path(name).parent) if group_by_folder and "/" in name else None,
+            split=split,
+        )
+        for name, (image, mask) in found.pairs.items()
+    ]
+    return PairedFolders(samples, found.unpaired, found.no_pictures)
+
+
+def match_folders(images: Path, masks: Path) -> MatchedFolders:
+    """Which image of a folder belongs to which mask of another; see `pair_folders`.
+
+    Raises:
+        SampleError: a folder is missing or empty.
+    """
     no_pictures = LeftOut()
     pictures, truths = _names_of(images, masks, no_pictures)
     unpaired = list(_ambiguous(pictures, "images"))
     pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
+    taken = set(pairs.values())
     unpaired += [
         (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
     ]
     unpaired += [
         (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
     ]
-    unpaired += [
-        (name, "a mask without an image") for name in truths if name not in pairs.values() and name not in pictures
-    ]
-    pairs = {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}
-    if not pairs:
-        told = "; ".join(f"{name}: {why}" for name, why in sorted(unpaired)[:10])
-        raise SampleError(f"No image of {images} has a mask of its name in {masks}: {told}.")
-    selects = label is not None or ignore is not None
-    samples = []
-    for name in sorted(pairs):
-        mask: ImageSource = truths[pairs[name]][0]
-        samples.append(
-            ConceptSample(
-                id=name,
-                task=task,
-                concept=concept,
-                image=pictures[name][0],
-                mask=select_label(mask, label, ignore) if selects else mask,
-                answer=answer,
-                group=str(Path(name).parent) if group_by_folder and "/" in name else None,
-                split=split,
-            )
-        )
-    return PairedFolders(samples, sorted(unpaired), no_pictures)
+    unpaired += [(name, "a mask without an image") for name in truths if name not in taken and name not in pictures]
+    whole = {
+        name: (pictures[name][0], truths[mask][0]) for name, mask in sorted(pairs.items()) if len(truths[mask]) == 1
+    }
+    return MatchedFolders(whole, sorted(unpaired), no_pictures)
 
 
 def hold_out(samples: Sequence[ConceptSample], share: float, seed: int) -> list[ConceptSample]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conceptseg.data.fingerprints import fingerprint_source
 from conceptseg.data.samples import ConceptSample, ImageSource
-from conceptseg.digests import FileDigests, digest_of
+from conceptseg.digests import MISSING, FileDigests, digest_of
 from conceptseg.errors import ConceptSegError
 from conceptseg.images import LazyImage, SelectedMask
 from conceptseg.masks import Label
@@ -102,12 +103,9 @@ def _words(sample: ConceptSample) -> str:
 
 
 def _digest_in_memory(source: bytes | Image.Image | np.ndarray | LazyImage) -> str:
-    if isinstance(source, bytes):
-        return digest_of(source)
     if isinstance(source, LazyImage):
         try:
             source = source.make()
         except (ConceptSegError, OSError) as error:  # what cannot be made has its reason for a content
             return digest_of(str(error))
-    pixels = np.asarray(source)
-    return digest_of(str(pixels.shape), str(pixels.dtype), np.ascontiguousarray(pixels).tobytes())
+    return fingerprint_source(source) or MISSING

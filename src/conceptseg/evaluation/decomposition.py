@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 
 from conceptseg.errors import InputError
 from conceptseg.evaluation.tables import Cell, Column, Origin, Row, Table
+from conceptseg.models.calibration import expected_error
 
 __all__ = [
     "RIGHT_FROM",
@@ -182,11 +183,10 @@ def calibrate(check_ious: Sequence[float], mask_ious: Sequence[float]) -> Calibr
     tenth = np.minimum((checks * _BINS).astype(int), _BINS - 1)
     members = [tenth == number for number in range(_BINS) if (tenth == number).any()]
     bins = tuple((int(m.sum()), float(checks[m].mean()), float(masks[m].mean())) for m in members)
-    error = sum(n * abs(check - mask) for n, check, mask in bins) / len(checks)
     return Calibration(
         count=len(checks),
         bins=bins,
-        error=error,
+        error=expected_error(check_ious, mask_ious, _BINS),
         pearson=_correlation(checks, masks),
         spearman=_correlation(rankdata(checks), rankdata(masks)),
         auroc=_auroc(checks, masks >= RIGHT_FROM),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import conceptseg
+from conceptseg.digests import file_sha256
 from conceptseg.errors import InputError
 from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.lens import lens_folder
@@ -18,7 +19,6 @@ from conceptseg.models.lens import lens_folder
 __all__ = ["describe_checkpoint", "describe_software", "require_one_checkpoint"]
 
 _PACKAGES = ("torch", "transformers", "numpy", "pillow", "scipy", "safetensors")
-_PIECE = 1 << 20
 _HASHED = frozenset({".safetensors", ".json", ".txt", ".jinja", ".model"})
 _TOLD_OF_IT = frozenset({"README.md", "scores.csv", "scores.json"})
 """Written from runs of the checkpoint: were they hashed, writing them would make another checkpoint of it."""
@@ -90,11 +90,7 @@ def _digest(files: Iterable[Path]) -> str:
     """One SHA-256 over names and contents."""
     whole = hashlib.sha256()
     for path in files:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-        whole.update(f"{path.name} {digest.hexdigest()}\n".encode())
+        whole.update(f"{path.name} {file_sha256(path)}\n".encode())
     return whole.hexdigest()
 
 

@@ -13,11 +13,12 @@ from PIL import Image
 
 from conceptseg.data import ConceptSample, load_reference
 from conceptseg.data.benchmarks import get_benchmark
-from conceptseg.data.benchmarks._common import take_by_hash
 from conceptseg.data.benchmarks.cityscapes import CITYSCAPES_CLASSES, resolve_overlaps
 from conceptseg.data.benchmarks.coco20i import LIVING_CLASSES
+from conceptseg.data.folders import pair_folders
+from conceptseg.data.selection import take_by_hash
 from conceptseg.errors import InputError, SampleError
-from conceptseg.images import load_mask, load_mask_with_ignore
+from conceptseg.images import load_mask, read_mask
 
 from .layouts import BUILDERS, mask, picture, write_json
 
@@ -188,7 +189,7 @@ def test_cityscapes_asks_every_class_of_every_picture(tmp_path: Path) -> None:
     samples = read("cityscapes", tmp_path)
     assert len(CITYSCAPES_CLASSES) == 19 and all(not sample.references for sample in samples.values())
     car = samples["munster_000000_000294/car"]
-    target, ignored = load_mask_with_ignore(car.mask)
+    target, ignored = (told := read_mask(car.mask)).target, told.ignore
     assert car.concept == "car" and target[:, 4:6].all() and target.sum() == 12
     assert ignored[:, 6:].all() and ignored.sum() == 12
     absent = samples["munster_000000_000294/traffic_light"]
@@ -217,7 +218,7 @@ def test_reasonseg_takes_the_first_wording_and_marks_what_is_ignored(tmp_path: P
     (sample,) = samples.values()
     assert sample.concept == "the part of the room where one’s guests sit"
     assert sample.extra == {"is_sentence": True} and sample.references == ()
-    target, ignored = load_mask_with_ignore(sample.mask)
+    target, ignored = (told := read_mask(sample.mask)).target, told.ignore
     assert ignored[:, :4].all() and ignored.sum() == 24  # the smaller region is drawn over the larger one
     assert target[:, 4:6].all() and target.sum() == 12
 
@@ -309,6 +310,22 @@ def test_selections_by_hash_depend_on_names_and_salt_only() -> None:
     names = [str(number) for number in range(50)]
     assert take_by_hash(names, 10) == take_by_hash(reversed(names), 10) != take_by_hash(names, 10, salt="x")
     assert take_by_hash(names, 5) < take_by_hash(names, 10)
+
+
+def test_folders_are_paired_as_from_folders_pairs_them(tmp_path: Path) -> None:
+    for name in ("1", "a/2", "a/b/3", "c.final"):
+        picture(tmp_path / f"images/{name}.jpg")
+    for name in ("1-mask", "a/2_seg", "a/b/3", "lone"):
+        mask(tmp_path / f"masks/{name}.png")
+    reader, told = (
+        get_benchmark("folders"),
+        pair_folders(tmp_path / "images", tmp_path / "masks", task="other_ci", concept="x"),
+    )
+    items = reader.scan(tmp_path, "all").items
+    assert [(item.image, item.mask) for item in items] == [(sample.image, sample.mask) for sample in told.samples]
+    assert [item.id for item in items] == ["images/1", "images/a/2", "images/a/b/3"]
+    problems = reader.check(tmp_path).problems
+    assert len(problems) == 2 and "c.final: an image without a mask" in problems[0] and "lone: a mask" in problems[1]
 
 
 @pytest.mark.parametrize(

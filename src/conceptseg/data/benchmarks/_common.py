@@ -6,7 +6,6 @@ whatever is wrong; everything else follows here.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
@@ -29,7 +28,6 @@ __all__ = [
     "Scan",
     "draw_references",
     "missing_files",
-    "take_by_hash",
 ]
 
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -248,11 +246,6 @@ def draw_references(target: Item, pool: Sequence[Item], count: int, seed: int) -
     others = [item for item in pool if item.id != target.id and item.image != target.image]
     drawn = random.Random(f"{seed}/{target.id}").sample(others, min(count, len(others)))
     return tuple(Reference(item.image, mask=item.mask) for item in drawn)
-
-
-def take_by_hash(names: Iterable[str], count: int, salt: str = "") -> set[str]:
-    """A selection of `count` names that looks random but depends on nothing but the names and the salt."""
-    return set(sorted(names, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())[:count])
 
 
 def missing_files(items: Iterable[Item]) -> list[str]:

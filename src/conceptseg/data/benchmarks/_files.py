@@ -11,7 +11,7 @@ from conceptseg.data.pictures import find_pictures
 from conceptseg.errors import SampleError
 from conceptseg.files import path_below
 
-__all__ = ["Pairing", "first_folder", "images_in", "inside", "pair_up", "read_json", "read_lines"]
+__all__ = ["Pairing", "first_folder", "images_in", "inside", "means_a_loss", "pair_up", "read_json", "read_lines"]
 
 Pairing = tuple[list[tuple[Path, Path]], list[str]]
 """(picture, mask) pairs in the order of the picture's name, and what was wrong."""
@@ -68,11 +68,12 @@ def pair_up(
 
 def _lost_in(folder: Path) -> list[str]:
     """Pictures that are meant but cannot be had: links that lead nowhere, formats that need another package."""
-    return [
-        line
-        for line in find_pictures(folder, deep=False, masks=True).left_out.lines()
-        if "lead nowhere" in line or "pip install" in line
-    ]
+    return [line for line in find_pictures(folder, deep=False, masks=True).left_out.lines() if means_a_loss(line)]
+
+
+def means_a_loss(line: str) -> bool:
+    """Whether a line of `LeftOut.lines` tells of pictures that are meant but cannot be had."""
+    return "lead nowhere" in line or "pip install" in line
 
 
 def read_json(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Any:

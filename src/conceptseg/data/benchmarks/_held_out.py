@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conceptseg.data.benchmarks._common import Item, Scan, take_by_hash
+from conceptseg.data.benchmarks._common import Item, Scan
 from conceptseg.data.benchmarks._files import read_lines
+from conceptseg.data.selection import take_by_hash
 
 __all__ = ["TEST_LIST", "split_off"]
 

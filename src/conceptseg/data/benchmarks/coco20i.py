@@ -25,10 +25,10 @@ from conceptseg.data.benchmarks._common import (
     Item,
     Scan,
     missing_files,
-    take_by_hash,
 )
 from conceptseg.data.benchmarks._files import first_folder, read_json
 from conceptseg.data.benchmarks._regions import decode_regions
+from conceptseg.data.selection import take_by_hash
 from conceptseg.errors import SampleError
 from conceptseg.images import LazyImage
 

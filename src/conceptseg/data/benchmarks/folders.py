@@ -3,27 +3,27 @@
 Data set: any.
 Source: one's own.
 Licence: one's own.
-Layout: images/ and masks/ in the root, or in train/ and test/ below it; the usual other spellings are understood
-(image, imgs, JPEGImages; mask, gt, GT, labels, SegmentationClass), and masks may end in _mask, _gt or _segmentation.
+Layout: images/ and masks/ in the root, or in train/ and test/ below it, at any depth; the usual other spellings are
+understood (image, imgs, JPEGImages; mask, gt, GT, labels, SegmentationClass), and masks may end in _mask, -gt, _seg …
 Protocol: the concept given; references from train where there is one, else from the same pictures.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan
-from conceptseg.data.benchmarks._files import first_folder, images_in, pair_up
+from conceptseg.data.benchmarks._files import first_folder, means_a_loss
+from conceptseg.data.folders import match_folders
+from conceptseg.errors import SampleError
 from conceptseg.taxonomy import level_of
 
 __all__ = ["Folders"]
 
 _IMAGES = ("images", "image", "imgs", "Imgs", "Images", "JPEGImages", "img")
 _MASKS = ("masks", "mask", "gt", "GT", "Masks", "labels", "SegmentationClass", "groundtruth")
-_ENDINGS = ("", "_mask", "_gt", "_segmentation", "_label")
 
 
 @dataclass(frozen=True)
@@ -53,32 +53,28 @@ class Folders(Benchmark):
     def scan(self, root: Path, split: str) -> Scan:
         """One item a pair; `all` is the root's own folders, or train and test together, as far as there are both."""
         tops = self._all_tops(root) if split == "all" else [root / split]
-        items: list[Item] = []
-        problems: list[str] = []
-        for top in tops:
-            images, masks = first_folder(top, *_IMAGES), first_folder(top, *_MASKS)
-            ending = _usual_ending(images, masks)
-            pairs, wrong = pair_up(images, masks, mask_stem=partial(_append, ending))
-            items += [self._item(image, mask, root) for image, mask in pairs]
-            problems += wrong
-        return Scan(items, problems)
+        scans = [self._scan_pair(first_folder(top, *_IMAGES), first_folder(top, *_MASKS), root) for top in tops]
+        items = [item for scan in scans for item in scan.items]
+        return Scan(items, [problem for scan in scans for problem in scan.problems])
+
+    def _scan_pair(self, images: Path, masks: Path, root: Path) -> Scan:
+        missing = [f"there is no folder {folder}" for folder in (images, masks) if not folder.is_dir()]
+        if missing:
+            return Scan([], missing)
+        try:
+            found = match_folders(images, masks)
+        except SampleError as error:  # one of them is empty
+            return Scan([], [str(error)])
+        items = [self._item(images / name, *pair, root) for name, pair in found.pairs.items()]
+        problems = [f"{images / name}: {why} in {masks}" for name, why in found.unpaired]
+        lost = [f"{images} or {masks}: {line}" for line in found.no_pictures.lines() if means_a_loss(line)]
+        return Scan(items, problems + lost)
 
     def _all_tops(self, root: Path) -> list[Path]:
         if any((root / name).is_dir() for name in _IMAGES):
             return [root]
         return [root / name for name in ("train", "test") if (root / name).is_dir()] or [root]
 
-    def _item(self, image: Path, mask: Path, root: Path) -> Item:
-        name = image.relative_to(root).with_suffix("").as_posix()
-        return Item(id=name, task=self.task, concept=self.concept, image=image, mask=mask, group=self.concept)
-
-
-def _append(ending: str, stem: str) -> str:
-    return stem + ending
-
-
-def _usual_ending(images: Path, masks: Path) -> str:
-    """What masks' names have after the picture's: the ending that fits most pictures."""
-    names = {path.stem for path in images_in(masks)}
-    stems = [path.stem for path in images_in(images)]
-    return max(_ENDINGS, key=lambda ending: sum(stem + ending in names for stem in stems))
+    def _item(self, name: Path, image: Path, mask: Path, root: Path) -> Item:
+        below = name.relative_to(root).as_posix()
+        return Item(id=below, task=self.task, concept=self.concept, image=image, mask=mask, group=self.concept)

@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan, missing_files, take_by_hash
+from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, Scan, missing_files
 from conceptseg.data.benchmarks._files import first_folder, inside, read_json, read_lines
 from conceptseg.data.benchmarks._regions import decode_regions
+from conceptseg.data.selection import take_by_hash
 from conceptseg.errors import SampleError
 from conceptseg.images import LazyImage
 

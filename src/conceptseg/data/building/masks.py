@@ -23,8 +23,9 @@ from PIL import Image
 from conceptseg.data.benchmarks._common import Benchmark, Item
 from conceptseg.data.benchmarks._files import read_lines
 from conceptseg.data.benchmarks._grounding import MANIFEST_FILE, MASKS_FOLDER
-from conceptseg.data.building.progress import resume, sha256_of, write_json
+from conceptseg.data.building.progress import resume, write_json
 from conceptseg.data.building.review import Exhibit, write_review
+from conceptseg.digests import file_sha256
 from conceptseg.errors import ImageError, SampleError
 from conceptseg.files import replacing
 from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, box_iou, clip_box, order_box, scale_box
@@ -135,7 +136,7 @@ def _draw(item: Item, root: Path, draw: Drawer) -> dict[str, Any]:
     except ImageError as error:
         return nothing | {"problem": str(error)}
     box = _box_in_pixels(item, (image.height, image.width))
-    known = nothing | {"image_sha256": sha256_of(Path(str(item.image))), "box_xyxy": box}
+    known = nothing | {"image_sha256": file_sha256(str(item.image)), "box_xyxy": box}
     if box is None:
         return known | {"problem": f"the box {item.extra['box_fractions']} covers nothing of the picture"}
     drawn = draw(image, box)
@@ -144,7 +145,7 @@ def _draw(item: Item, root: Path, draw: Drawer) -> dict[str, Any]:
         return known | {"problem": "the segmenter found nothing in the box"}
     path = root / MASKS_FOLDER / _LOW / f"{item.id}.png"
     _save(drawn.mask, path)
-    return known | {"quality": drawn.confidence * box_iou(own, box), "mask_sha256": sha256_of(path), "problem": ""}
+    return known | {"quality": drawn.confidence * box_iou(own, box), "mask_sha256": file_sha256(path), "problem": ""}
 
 
 def _box_in_pixels(item: Item, size_hw: tuple[int, int]) -> BoxXYXY | None:

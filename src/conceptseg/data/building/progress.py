@@ -1,8 +1,7 @@
-"""Long work that survives being killed: one JSON line a finished item, and hashes of files."""
+"""Long work that survives being killed: one JSON line a finished item."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from conceptseg.files import replacing
 
-__all__ = ["resume", "sha256_of", "write_json"]
+__all__ = ["resume", "write_json"]
 
 _LINES = "progress.jsonl"
 
@@ -42,11 +41,6 @@ def resume(
             with path.open("a", encoding="utf-8") as file:
                 file.write(_line(done[item_id]))
         yield done[item_id]
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_json(path: Path, content: Any) -> Path:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from conceptseg.data.benchmarks._common import Benchmark
-from conceptseg.data.building.progress import sha256_of, write_json
+from conceptseg.data.building.progress import write_json
 from conceptseg.data.reading import read_samples
 from conceptseg.data.writing import write_samples
+from conceptseg.digests import file_sha256
 
 __all__ = ["build_selection"]
 
@@ -59,6 +60,6 @@ def build_selection(
 def _entry(sample_id: str, image: Any, mask: Any) -> dict[str, Any]:
     return {
         "id": sample_id,
-        "image_sha256": sha256_of(Path(image)),
-        "mask_sha256": None if mask is None else sha256_of(Path(mask)),
+        "image_sha256": file_sha256(image),
+        "mask_sha256": None if mask is None else file_sha256(mask),
     }

@@ -16,7 +16,8 @@ from PIL import Image
 
 from conceptseg.data.benchmarks._common import Benchmark, group_items
 from conceptseg.data.benchmarks.inaturalist import ULTRA_RARE_LIST
-from conceptseg.data.building.progress import resume, sha256_of, write_json
+from conceptseg.data.building.progress import resume, write_json
+from conceptseg.digests import file_sha256
 from conceptseg.errors import InputError
 from conceptseg.files import replacing
 from conceptseg.images import load_image
@@ -61,7 +62,7 @@ def build_strata(
     def ask(item_id: str) -> dict[str, Any]:
         item = items[item_id]
         sureness = confidence(load_image(item.image), item.concept)
-        return {"confidence": sureness, "image_sha256": sha256_of(Path(str(item.image)))}
+        return {"confidence": sureness, "image_sha256": file_sha256(str(item.image))}
 
     written = {"benchmark": benchmark.info.name, **settings}
     records: dict[str, dict[str, Any]] = {}

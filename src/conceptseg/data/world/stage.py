@@ -54,11 +54,6 @@ class Look:
     badge: tuple[str, str] | None = None
     """Shape and colour of a badge worn on the middle, or None."""
 
-    @property
-    def is_shape(self) -> bool:
-        """Whether this is a plain shape rather than a sprite."""
-        return self.colour is not None
-
 
 @dataclass(frozen=True)
 class Thing:

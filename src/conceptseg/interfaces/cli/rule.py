@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, words
+from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter, words
 from conceptseg.interfaces.cli.entry import ExitStatus, main
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     learn.add_argument(
         "--absent", nargs="+", default=[], metavar="IMAGE|FOLDER", help="pictures in which the concept is not"
     )
+    add_label_arguments(learn, "the references' masks")
     learn.add_argument("--samples", type=int, default=4, metavar="N", help="competing responses (default: 4)")
     learn.add_argument("--budget", type=int, metavar="N", help="pictures that the model may answer, at most")
     learn.add_argument("--out", type=Path, required=True, metavar="FILE", help="e.g. defect.rule")
@@ -43,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument(
         "--ref", action="append", default=[], metavar=_REF, help="default: the references that it withheld"
     )
+    add_label_arguments(check, "the references' masks")
     add_model_arguments(check)
 
 
@@ -66,7 +68,7 @@ def _learn(args: argparse.Namespace) -> int:
     from conceptseg.interfaces.cli.inputs import find_images
     from conceptseg.interfaces.rule_page import rule_lines
 
-    references = _references(args.ref)
+    references = _references(args)
     absent = find_images(args.absent, exclude=args.out) if args.absent else None
     _require_parent(args.out)
     with tqdm(unit="picture", disable=None) as bar:
@@ -111,11 +113,15 @@ def _check(args: argparse.Namespace) -> int:
     from conceptseg.errors import InputError
     from conceptseg.inference import Rule
     from conceptseg.inference.learning import score_of
+    from conceptseg.inference.notes import fold_notes
     from conceptseg.inference.rules import keep_picture
 
-    rule = Rule.load(args.rule)
+    rule, notes = Rule.load(args.rule), list[str]()
     if args.ref:
-        known = [keep_picture(load_reference(one), sys.maxsize, str(one.image)) for one in _references(args.ref)]
+        given = _references(args)
+        loaded = [load_reference(one) for one in given]
+        notes += [f"Reference {place}: {note}" for place, one in enumerate(loaded, 1) for note in one.notes]
+        known = [keep_picture(one, sys.maxsize, str(of.image)) for one, of in zip(loaded, given, strict=True)]
     else:
         known = [rule.pictures[place] for place in rule.withheld]
     known = [one for one in known if one.region is not None]
@@ -123,16 +129,19 @@ def _check(args: argparse.Namespace) -> int:
         raise InputError("Nothing to check the rule on: it withheld no reference. Give marked pictures with --ref.")
     scores = []
     for one, result in zip(known, load_segmenter(args).apply(rule, [one.image for one in known]), strict=True):
+        notes += result.notes
         scores.append(score_of(result, one))
         print(f"IoU {scores[-1]:.3f}  confidence {result.confidence or 0:.2f}  found {result.found}  {one.name}")
+    for note in fold_notes(notes):
+        print(f"note: {note}", file=sys.stderr)
     print(f"mean {sum(scores) / len(scores):.3f} on {len(scores)} pictures. {rule.describe()}")
     return ExitStatus.DONE
 
 
-def _references(texts: list[str]) -> list[Reference]:
+def _references(args: argparse.Namespace) -> list[Reference]:
     from conceptseg.interfaces.cli.inputs import parse_reference
 
-    return [parse_reference(text) for text in texts]
+    return [parse_reference(text, args.label, args.ignore) for text in args.ref]
 
 
 def _require_parent(path: Path) -> None:
