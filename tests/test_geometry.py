@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image, ImageDraw
 
 from conceptseg.errors import InputError
 from conceptseg.geometry import (
@@ -18,6 +19,7 @@ from conceptseg.geometry import (
     fill_box,
     mask_iou,
     order_box,
+    pixel_corners,
     round_box,
     scale_box,
 )
@@ -157,3 +159,13 @@ def test_a_filled_box_has_that_box():
     assert box_from_mask(mask) == (1, 2, 4, 3)
     assert fill_box((-3, -2, 2, 1), (4, 4)).sum() == 2  # cut to the image
     assert fill_box((1.2, 1.2, 1.3, 1.3), (4, 4)).sum() == 1  # at least one pixel
+
+
+@pytest.mark.parametrize(
+    ("box", "pixels"), [((2.0, 3.0, 5.0, 7.0), (2, 3, 4, 6)), ((2.2, 3.0, 2.4, 7.6), (2, 3, 2, 7))]
+)
+def test_a_rectangle_covers_the_boxs_own_pixels(box, pixels):
+    assert pixel_corners(box) == pixels
+    drawn = Image.new("1", (9, 9))
+    ImageDraw.Draw(drawn).rectangle(pixel_corners(box), fill=1)
+    assert np.array_equal(np.asarray(drawn), fill_box(box, (9, 9)))

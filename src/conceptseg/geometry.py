@@ -24,6 +24,7 @@ __all__ = [
     "fill_box",
     "mask_iou",
     "order_box",
+    "pixel_corners",
     "round_box",
     "scale_box",
 ]
@@ -112,6 +113,12 @@ def round_box(box_xyxy: BoxXYXY) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = box_xyxy
     (left, right), (top, bottom) = whole(x1, x2), whole(y1, y2)
     return left, top, right, bottom
+
+
+def pixel_corners(box_xyxy: BoxXYXY) -> tuple[int, int, int, int]:
+    """The first and the last pixel of a box, for drawing functions whose last row and column belong to a rectangle."""
+    left, top, right, bottom = round_box(box_xyxy)
+    return left, top, right - 1, bottom - 1
 
 
 def scale_box(

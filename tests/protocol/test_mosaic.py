@@ -92,21 +92,6 @@ def test_the_tiniest_box_is_still_drawn():
     assert reds(mosaic).sum() == 1
 
 
-sizes = st.tuples(st.integers(1, 300), st.integers(1, 300))
-fractions = st.floats(0, 1, allow_nan=False)
-
-
-@given(st.lists(sizes, min_size=1, max_size=10), st.data())
-def test_boxes_travel_both_ways(sizes_wh: list[tuple[int, int]], data: st.DataObject):
-    mosaic = build_mosaic([Image.new("RGB", size) for size in sizes_wh], [None] * len(sizes_wh), canvas_px=97)
-    index = data.draw(st.integers(0, len(sizes_wh) - 1))
-    width, height = sizes_wh[index]
-    box = tuple(data.draw(fractions) * side for side in (width, height, width, height))
-    on_canvas = mosaic.to_canvas(index, box)
-    assert all(0 <= value <= 97 + 1e-9 for value in on_canvas)
-    assert mosaic.to_reference(index, on_canvas) == pytest.approx(box, abs=1e-6)
-
-
 @given(st.integers(1, 12), st.integers(4, 200))
 def test_whole_pictures_tile_the_canvas(count: int, canvas_px: int):
     grid = math.ceil(math.sqrt(count))

@@ -386,6 +386,7 @@ class ConceptSegmenter:
         """Induce the rule, verify it, apply it, translate it, and draw the mask; of several times the best."""
         if not indices or looks is None:
             return []
+        features: ImageFeatures | None = None
         drawn = []
         for number in range(request.samples):
             asked = [turned_query(queries[i], number) for i in indices]
@@ -393,7 +394,8 @@ class ConceptSegmenter:
             generation, responses = self.respond(asked, **chance)
             clock.lap("reason", indices)
             words = [response.words or query.concept for response, query in zip(responses, asked, strict=True)]
-            pictures = drawn_one_by_one(self._draw(looks.beside_references(indices), generation, responses, words))
+            features = looks.beside_references(indices) if features is None else features
+            pictures = drawn_one_by_one(self._draw(features, generation, responses, words))
             clock.lap("decode", indices)
             drawn.append([answers.reasoned(*one) for one in zip(asked, responses, words, pictures, strict=True)])
         return [max(of_one, key=merit_of) for of_one in zip(*drawn, strict=True)]

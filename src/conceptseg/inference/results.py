@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.files import replacing
-from conceptseg.geometry import BoxXYXY, box_from_mask, mask_iou, round_box
+from conceptseg.geometry import BoxXYXY, box_from_mask, mask_iou, pixel_corners
 from conceptseg.inference.instances import DEFAULT_AGREEMENT, DEFAULT_SCORE, FoundObjects, Instance
 from conceptseg.inference.router import Route
 from conceptseg.models.calibration import Signals
@@ -119,9 +119,8 @@ class SegmentationResult:
         picture = image.copy()
         picture.paste(_TINT, mask=Image.fromarray(strength))
         if self.box is not None:
-            x1, y1, x2, y2 = round_box(self.box)
-            inside = (x1, y1, x2 - 1, y2 - 1)  # Pillow's last row and column belong to the rectangle
-            ImageDraw.Draw(picture).rectangle(inside, outline=_BOX_COLOUR, width=max(1, image.width // 200))
+            inside, width = pixel_corners(self.box), max(1, image.width // 200)
+            ImageDraw.Draw(picture).rectangle(inside, outline=_BOX_COLOUR, width=width)
         return picture
 
     def mask_image(self) -> Image.Image:

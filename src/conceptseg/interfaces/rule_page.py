@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from conceptseg.files import replacing
-from conceptseg.geometry import round_box
+from conceptseg.geometry import pixel_corners
 from conceptseg.inference import Rule
 from conceptseg.inference.rules import RulePicture
 
@@ -84,7 +84,7 @@ def _drawn(picture: RulePicture) -> str:
     if picture.mask is not None:
         image.paste(_TINT, mask=Image.fromarray(picture.mask * np.uint8(128)))
     elif picture.box is not None:
-        ImageDraw.Draw(image).rectangle(round_box(picture.box), outline=_TINT, width=2)
+        ImageDraw.Draw(image).rectangle(pixel_corners(picture.box), outline=_TINT, width=2)
     height, width = picture.size_hw
     buffer = BytesIO()
     image.resize((max(1, round(_HEIGHT_PX * width / height)), _HEIGHT_PX)).save(buffer, format="JPEG", quality=88)

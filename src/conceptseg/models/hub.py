@@ -1,6 +1,6 @@
 """From a name to a local folder: the Hugging Face hub, its gates, its cache, and the environment's say in it.
 
-The only place that reads environment variables: `CONCEPTSEG_SAM` (a local copy or another hub id of SAM 3) here, and
+Of the environment's variables it is `CONCEPTSEG_SAM` (a local copy or another hub id of SAM 3) that is read here, and
 those of huggingface_hub (`HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN`, …) in that library.
 """
 

@@ -46,21 +46,9 @@ class Mosaic:
         """The boxes drawn on the canvas and listed in the prompt (𝒮 of §3.2), in canvas pixels."""
         return tuple(box for index, box in enumerate(self.boxes_xyxy) if box is not None and index != self.proxy_index)
 
-    def to_canvas(self, index: int, box_xyxy: BoxXYXY) -> BoxXYXY:
-        """A box in the pixels of reference `index`, in canvas pixels."""
-        left, top, right, bottom = _cell(index, self.grid, self.canvas_px)
-        return scale_box(box_xyxy, self.sizes_hw[index], (bottom - top, right - left), (left, top))
-
     def cell(self, index: int, side: int) -> tuple[int, int, int, int]:
         """The cell of reference `index` as left, top, right, bottom (half-open), where the canvas is `side` wide."""
         return _cell(index, self.grid, side)
-
-    def to_reference(self, index: int, box_xyxy: BoxXYXY) -> BoxXYXY:
-        """A box in canvas pixels, in the pixels of reference `index`; outside its cell it leaves the picture."""
-        left, top, right, bottom = _cell(index, self.grid, self.canvas_px)
-        x1, y1, x2, y2 = box_xyxy
-        inside = (x1 - left, y1 - top, x2 - left, y2 - top)
-        return scale_box(inside, (bottom - top, right - left), self.sizes_hw[index])
 
 
 def build_mosaic(

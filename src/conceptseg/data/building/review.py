@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from conceptseg.errors import ImageError
 from conceptseg.files import replacing
-from conceptseg.geometry import BoxXYXY
+from conceptseg.geometry import BoxXYXY, pixel_corners
 from conceptseg.images import ImageSource, load_image, load_mask
 
 __all__ = ["Exhibit", "write_review"]
@@ -84,7 +84,7 @@ def _drawn(one: Exhibit) -> str:
         pixels[marked] = (pixels[marked] + np.array(_RED, dtype=np.float32)) / 2
         image = Image.fromarray(pixels.astype(np.uint8))
     if one.box_xyxy is not None:
-        ImageDraw.Draw(image).rectangle(one.box_xyxy, outline=_YELLOW, width=max(1, image.width // 150))
+        ImageDraw.Draw(image).rectangle(pixel_corners(one.box_xyxy), outline=_YELLOW, width=max(1, image.width // 150))
     image.thumbnail((2 * _SIDE_PX, _SIDE_PX))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
