@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["MISSING", "FileDigests", "digest_of", "file_digest", "file_sha256", "file_stamp"]
@@ -63,7 +64,7 @@ def file_digest(path: str | Path) -> str:
     """See `FileDigests.digest`; reads now."""
     whole = hashlib.blake2b(digest_size=16)
     try:
-        _feed(whole, path)
+        _feed(whole.update, path)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return MISSING
     return whole.hexdigest()
@@ -76,11 +77,11 @@ def file_sha256(path: str | Path) -> str:
         OSError: it cannot be read.
     """
     whole = hashlib.sha256()
-    _feed(whole, path)
+    _feed(whole.update, path)
     return whole.hexdigest()
 
 
-def _feed(whole: hashlib._Hash, path: str | Path) -> None:
+def _feed(update: Callable[[bytes], object], path: str | Path) -> None:
     with open(path, "rb") as file:
         while piece := file.read(_PIECE):
-            whole.update(piece)
+            update(piece)

@@ -74,7 +74,7 @@ class Coco20i(Benchmark):
             regions = _regions_by_class(content["annotations"])
         except SampleError as error:
             return Scan([], [str(error)])
-            items = [
+            items: list[Item] = [
                 _item(folder, pictures[picture], names[category], of_class[picture])
                 for category, of_class in sorted(regions.items())
                 for picture in self._chosen(of_class, names[category], split)
