@@ -69,6 +69,8 @@ class Uploads:
 
     def create_repo(self, *_: object, **__: object) -> None: ...
 
+    def create_branch(self, *_: object, **__: object) -> None: ...
+
     def file_exists(self, *_: object, **__: object) -> bool:
         return True
 
