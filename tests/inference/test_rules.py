@@ -176,7 +176,7 @@ def with_record(path: Path, **changes: object) -> Path:
         ({"expected_iou": 1.5}, "expected_iou"),
         ({"route": "sideways"}, "route"),
         ({"concept": ""}, "concept"),
-        ({"begun": "x" * 30_000}, "begun"),
+        ({"begun": "x" * 2_000_000}, "begun"),
         ({"checkpoint": "../../etc"}, "checkpoint"),
     ],
 )
