@@ -62,11 +62,11 @@ def test_of_several_responses_the_best_is_kept(segmenter, query, monkeypatch):
     assert merit_of(several) >= merit_of(greedy)
 
 
-def test_what_a_rule_begins_keeps_its_order(query):
-    assert turned_query(query, 1).references.loaded[0] is query.references.loaded[1]
-    assert turned_query(query, 3) is query
+def test_what_a_rule_begins_keeps_its_order(query, segmenter):
+    assert turned_query(query, 1, segmenter.model).references.loaded[0] is query.references.loaded[1]
+    assert turned_query(query, 3, segmenter.model) is query
     begun = replace(query, rule=AppliedRule("<think>t</think>"))
-    assert turned_query(begun, 1) is begun
+    assert turned_query(begun, 1, segmenter.model) is begun
 
 
 def test_a_request_follows_the_rule_unless_it_says_otherwise():

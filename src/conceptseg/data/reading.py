@@ -22,7 +22,7 @@ SAMPLES_FILE = "samples.jsonl"
 _REQUIRED = ("id", "task", "concept", "image")
 _TEXTS = ("id", "task", "concept", "rule", "answer", "group", "split", "level")
 _KNOWN = frozenset({*_REQUIRED, *_TEXTS, "mask", "references"})
-_REFERENCE_KEYS = frozenset({"image", "mask", "box"})
+_REFERENCE_KEYS = frozenset({"image", "mask", "box", "unlike"})
 _ERRORS_SHOWN = 20
 
 
@@ -134,7 +134,14 @@ def _read_reference(row: object, root: Path) -> Reference:
         image=_resolve(row["image"], root),
         mask=None if mask is None else _resolve(mask, root),
         box=_read_box(row.get("box")),
+        unlike=_read_unlike(row.get("unlike", False)),
     )
+
+
+def _read_unlike(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SampleError(f"a reference's unlike must be true or false, got {value!r}")
+    return value
 
 
 def _read_box(value: object) -> BoxXYXY | None:

@@ -195,6 +195,8 @@ def _reference_row(reference: Reference, stem: str, store: _Store) -> dict[str, 
         row["mask"] = store.mask(select_label(mask, reference.label, reference.ignore) if selects else mask, stem)
     if reference.box is not None:
         row["box"] = list(reference.box)
+    if reference.unlike:
+        row["unlike"] = True
     return row
 
 

@@ -47,10 +47,14 @@ class Contest:
     """Scores of candidates on references, as they come in.
 
     `scores[candidate][reference]` is an IoU; a candidate has none on its own supports.
+
+    Args:
+        aside: references whose scores help to choose, but are no IoUs: what to expect is not told by them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, aside: Iterable[int] = ()) -> None:
         self.scores: list[dict[int, float]] = []
+        self._aside = frozenset(aside)
         self._baseline: dict[int, float] = {}
         self._usual = 0.0
 
@@ -90,21 +94,26 @@ class Contest:
         hoped += [self._gain(r, 1.0) for r in remaining]
         return bool(hoped) and float(np.mean(hoped)) < self.advantage(leader)
 
-    def unseen_scores(self) -> dict[int, float]:
+    def unseen_scores(self, *, aside: bool = False) -> dict[int, float]:
         """For each reference the score of the rule that would have won without it, had nobody seen it.
 
         A winner's own scores flatter it, for it was chosen by them. Here a reference is judged by the best of the rules
         that were not shown it, chosen by the other references alone: their mean is what to expect of a new picture.
+
+        Args:
+            aside: whether the scores that are no IoUs are told as well.
         """
         told: dict[int, float] = {}
         for reference in self.references():
+            if reference in self._aside and not aside:
+                continue
             judges = [c for c, scores in enumerate(self.scores) if reference in scores]
             told[reference] = self.scores[self.winner(judges, without=reference)][reference]
         return told
 
     def suspects(self) -> list[int]:
         """References that even the better rules disagree with, while they agree with most others."""
-        references = self.references()
+        references = [reference for reference in self.references() if reference not in self._aside]
         if len(references) < _FEWEST:
             return []
         levels = {r: float(np.quantile(self._on(r), _UPPER)) for r in references}

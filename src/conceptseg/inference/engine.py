@@ -25,13 +25,15 @@ from conceptseg.inference.inputs import (
     check_batch_size,
     chunks,
 )
+from conceptseg.inference.instances import DEFAULT_SCORE
 from conceptseg.inference.learning import Learner
 from conceptseg.inference.looking import Looker, Looks
 from conceptseg.inference.references import ReferencePreparer, References, as_references, turned_query
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut
+from conceptseg.inference.router import RouteChoice, may_take_shortcut
 from conceptseg.inference.rules import Rule
 from conceptseg.inference.timing import Clock
+from conceptseg.models.calibrated_router import CalibratedRouter, RouterSigns
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.memory import explain_out_of_memory
 from conceptseg.models.reasoner import Generation
@@ -91,6 +93,8 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> SegmentationResult:
         """Segment `concept` in one image.
 
@@ -99,18 +103,29 @@ class ConceptSegmenter:
             concept: what to look for, in words, or a rule, which brings its references and its route.
             references: pictures of the concept, marked by mask or box (or not at all); the first one's mark is
                 withheld and used to verify the rule.
-            route: "auto" (Eq. 9), "direct" (SAM 3 alone) or "reason" (always the MLLM).
+            route: "auto" (Eq. 9), "calibrated" (the checkpoint's own router), "direct" (SAM 3 alone) or "reason"
+                (always the MLLM).
             always: whether the mask is kept where the concept is known not to be there.
             samples: responses of the MLLM to draw; the one whose check is best is kept, then the one whose mask and
                 box agree best. Each withholds another reference.
             seed: of all but the first, which is the likeliest; it also depends on what is in one batch.
+            mask_from: "semantic" (the paper's), or "instances" for the union of SAM 3's single objects.
+            score_threshold: from which score on an object counts there.
 
         Raises:
             ImageError: the image or a reference cannot be read.
             InputError: the concept says nothing or cannot be read, the references are none, a box lies outside its
-                image or is in fractions of it, or the route is unknown.
+                image or is in fractions of it, or the route is unknown, or calibrated where nothing was.
         """
-        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        request = self._request(
+            route,
+            concept,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
         question = self.put(concept, references)
         return self._answer([question.about(image)], request)[0]
 
@@ -125,6 +140,8 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> Iterator[SegmentationResult]:
         """Results of many images, in their order; an image that cannot be read becomes a result with `.error`.
 
@@ -135,7 +152,15 @@ class ConceptSegmenter:
         Raises:
             InputError: also where `images` is one image or a folder, or `batch_size` is no number of images.
         """
-        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        request = self._request(
+            route,
+            concept,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
         size, sources = check_batch_size(batch_size), as_images(images)
         question = self.put(concept, references)
         loaded = chunks((question.try_about(image) for image in sources), size)
@@ -152,6 +177,8 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> Iterator[tuple[int, SegmentationResult]]:
         """SAM 3 over all images, then the MLLM over those it was not sure of, as (index in `images`, result).
 
@@ -159,7 +186,15 @@ class ConceptSegmenter:
         it, and goes when that is done or fails. What is left is read and encoded twice, so the images must be a
         sequence; where the route is known beforehand there is one pass. Otherwise as `stream`.
         """
-        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        request = self._request(
+            route,
+            concept,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
         size = check_batch_size(batch_size)
         if not isinstance(as_images(images), Sequence):
             raise InputError(f"Two passes read their images twice: give a list, not a {type(images).__name__}.")
@@ -279,9 +314,19 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> list[SegmentationResult]:
         """Answer a batch of queries, which may differ in everything; arguments as for a single image."""
-        return self._answer(queries, Request.of(route, always=always, samples=samples, seed=seed))
+        request = self._request(
+            route,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
+        return self._answer(queries, request)
 
     @torch.no_grad()
     def respond(
@@ -295,10 +340,24 @@ class ConceptSegmenter:
         return generation, [self._read(text, query) for text, query in zip(generation.texts, queries, strict=True)]
 
     @torch.no_grad()
+    def answer_both_ways(
+        self, queries: Sequence[Query]
+    ) -> list[tuple[RouterSigns, SegmentationResult, SegmentationResult]]:
+        """Queries answered by SAM 3 alone and by the reasoning, with the signs that a calibrated router goes by."""
+        everyone, clock = list(range(len(queries))), Clock(self.model.device)
+        request = Request(always=True)
+        answers = Answers(self.model, request)
+        looks, screening, _ = self._take_shortcuts(queries, RouteChoice.DIRECT, clock)
+        reasoned = self._reason(queries, looks, everyone, request, answers, clock)
+        direct = [answers.direct(queries[i], screening.drawn[i], screening.presence[i]) for i in everyone]
+        signs = [screening.signs(i, queries[i].concept) for i in everyone]
+        return list(zip(signs, direct, reasoned, strict=True))
+
+    @torch.no_grad()
     def _answer(self, queries: Sequence[Query], request: Request) -> list[SegmentationResult]:
         """The paper's Figure 3, line by line."""
         everyone = list(range(len(queries)))
-        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
+        answers, clock = Answers(self.model, request), Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
             looks, screening, direct = self._take_shortcuts(queries, request.route, clock)
             reasoned = [i for i in everyone if i not in direct]
@@ -318,7 +377,7 @@ class ConceptSegmenter:
     def _screen_images(self, loaded: _Loaded, request: Request) -> list[SegmentationResult]:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
         queries = [entry for entry in loaded if isinstance(entry, Query)]
-        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
+        answers, clock = Answers(self.model, request), Clock(self.model.device)
         _, screening, direct = self._take_shortcuts(queries, request.route, clock)
         results = iter(
             replace(answers.direct(query, screening.drawn[i], screening.presence[i]), timings=clock.seconds[i])
@@ -340,8 +399,32 @@ class ConceptSegmenter:
         clock.lap("encode", range(len(queries)))
         looks = Looks(look, places, [query.references.seen if query.references else None for query in queries])
         screening = self._screen(queries, looks, choice, clock)
+        if choice is RouteChoice.CALIBRATED:
+            screening = self._redraw_beside_references(queries, looks, range(len(queries)), screening, clock)
+            router = self._router()
+            accepted = [router.accepts(screening.signs(i, query.concept)) for i, query in enumerate(queries)]
+            return looks, screening, [i for i, shortcut in enumerate(accepted) if shortcut]
         direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, choice)]
         return looks, self._redraw_beside_references(queries, looks, direct, screening, clock), direct
+
+    def _router(self) -> CalibratedRouter:
+        if self.model.router is None:
+            raise InputError(
+                f"Checkpoint {self.model.config.name!r} has no calibrated router: make one (conceptseg calibrate), or "
+                "leave the route to Eq. 9 (auto)."
+            )
+        return self.model.router
+
+    def _request(self, route: str | RouteChoice, concept: str | Rule = "", **how: Any) -> Request:
+        """A request that this checkpoint can meet; for `how` see `Request.of`.
+
+        Raises:
+            InputError: as there, or there is no calibrated router to ask.
+        """
+        request = Request.of(route, concept.route if isinstance(concept, Rule) else None, **how)
+        if request.route is RouteChoice.CALIBRATED:
+            self._router()
+        return request
 
     def _screen(self, queries: Sequence[Query], looks: Looks, choice: RouteChoice, clock: Clock) -> Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and what it draws."""
@@ -367,7 +450,8 @@ class ConceptSegmenter:
         words = segmenter.embed_text([queries[i].concept for i in told])
         drawn = drawn_one_by_one(segmenter.decode_with_instances(looks.beside_references(told), words))
         clock.lap("decode", told)
-        return replace(screening, drawn=screening.drawn | dict(zip(told, drawn, strict=True)))
+        alone = {i: screening.drawn[i] for i in told}
+        return replace(screening, drawn=screening.drawn | dict(zip(told, drawn, strict=True)), alone=alone)
 
     def _reason(
         self,
@@ -383,7 +467,7 @@ class ConceptSegmenter:
             return []
         drawn = []
         for number in range(request.samples):
-            asked = [turned_query(queries[i], number) for i in indices]
+            asked = [turned_query(queries[i], number, self.model) for i in indices]
             chance: dict[str, Any] = {"temperature": _TEMPERATURE, "seed": request.seed + number} if number else {}
             generation, responses = self.respond(asked, **chance)
             clock.lap("reason", indices)
@@ -412,8 +496,3 @@ class ConceptSegmenter:
     def _read(self, text: str, query: Query) -> Response:
         has_proxy = query.mosaic is not None and query.mosaic.proxy_index is not None
         return parse_response(text, expect_check=has_proxy, expect_rule=self.model.config.protocol.expects_rule)
-
-
-def _route_of(concept: str | Rule) -> Route | None:
-    """The route of a rule; a concept has none."""
-    return concept.route if isinstance(concept, Rule) else None

@@ -17,6 +17,7 @@ from conceptseg.data.loading import LoadedReference
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import ImageError, InputError
 from conceptseg.images import LazyImage, ReadImage, describe_source, read_image
+from conceptseg.inference.instances import DEFAULT_SCORE, check_score
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice, route_threshold
 from conceptseg.models.matching import SeenReferences
@@ -24,6 +25,7 @@ from conceptseg.protocol import Mosaic
 from conceptseg.words import check_words
 
 __all__ = [
+    "MASK_SOURCES",
     "OPENED_FILES",
     "AppliedRule",
     "InTurn",
@@ -42,6 +44,7 @@ __all__ = [
 T = TypeVar("T")
 
 MOST_SAMPLES = 64
+MASK_SOURCES = ("semantic", "instances")
 
 OPENED_FILES = threading.Lock()
 """Held while a caller's PIL image is read: one that is still to be decoded must not be by two threads at once."""
@@ -171,6 +174,8 @@ class Request:
     """Responses that are drawn, of which the best is kept; the first is the likeliest one."""
     seed: int = 0
     """Of the others."""
+    objects_above: float | None = None
+    """Draw the union of the single objects from this score on instead of the semantic mask; None for the latter."""
 
     @classmethod
     def of(
@@ -181,25 +186,33 @@ class Request:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> Request:
         """A request in a caller's words.
 
         Args:
-            route: as a caller names it; "auto" follows a rule, where there is one.
+            route: as a caller names it; a router follows a rule, where there is one.
             rule: the route of the rule that is applied.
             always: as above.
             samples: as above.
             seed: as above.
+            mask_from: "semantic" for SAM 3's semantic head (the paper's), "instances" for the union of its objects.
+            score_threshold: from which score on objects count.
 
         Raises:
-            InputError: there is no such route, or `samples` is not a number of responses.
+            InputError: there is no such route, `samples` is not a number of responses, or the mask is to come from
+                somewhere else or from scores outside 0…1.
         """
         choice = RouteChoice.of(route)
-        if choice is RouteChoice.AUTO and rule is not None:
+        if choice in (RouteChoice.AUTO, RouteChoice.CALIBRATED) and rule is not None:
             choice = RouteChoice.DIRECT if rule is Route.DIRECT else RouteChoice.REASON
         if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MOST_SAMPLES:
             raise InputError(f"samples must be 1…{MOST_SAMPLES}, got {samples!r}: how many responses are drawn.")
-        return cls(choice, always, samples, seed)
+        if mask_from not in MASK_SOURCES:
+            raise InputError(f"A mask comes from one of {', '.join(MASK_SOURCES)}, got {mask_from!r}.")
+        above = check_score(score_threshold) if mask_from == "instances" else None
+        return cls(choice, always, samples, seed, above)
 
 
 def _whence(image: ImageSource) -> tuple[str, Path | None]:

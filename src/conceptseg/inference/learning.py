@@ -15,21 +15,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from conceptseg.data.loading import load_reference
 from conceptseg.data.samples import ImageSource, Reference
 from conceptseg.errors import InputError
 from conceptseg.geometry import box_from_mask, box_iou, mask_iou
-from conceptseg.images import describe_source, load_image
+from conceptseg.images import load_image
 from conceptseg.inference.contest import Contest, support_sets
 from conceptseg.inference.inputs import AppliedRule, PreparedReferences, Query
+from conceptseg.inference.pool import Pool
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route
-from conceptseg.inference.rules import Rule, RulePicture, interval_around, keep_picture
+from conceptseg.inference.rules import Rule, RulePicture, interval_around
 from conceptseg.models.calibration import part_presence
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Generation
@@ -103,7 +102,7 @@ class Learner:
         self._budget = budget
         self._seed = seed
         self._progress = progress or (lambda done, planned: None)
-        self._pool: list[RulePicture] = []
+        self._pool: Pool
         self._prepared: dict[tuple[int, ...], PreparedReferences | None] = {}
         self._candidates: list[_Candidate] = []
         self._judgements: list[dict[int, _Judgement]] = []
@@ -114,45 +113,22 @@ class Learner:
 
     def learn(self, references: Sequence[Reference], absent: Sequence[ImageSource]) -> Rule:
         """The rule that verifies best."""
-        self._pool = self._keep(references)
-        marked = [place for place, one in enumerate(self._pool) if one.region is not None]
-        if not marked:
-            raise InputError(
-                f"A rule is learned from marked references, of which there are none among {len(references)}: give each "
-                "its mask (or box)."
-            )
-        self._tell_of_marks(marked)
-        self._scout(marked)
-        self._run_finals(marked)
+        model = self._segmenter.model
+        self._pool = Pool(references, max(model.segmenter.image_px, model.config.protocol.frame_px))
+        self._notes, self._contest = self._pool.notes, Contest(self._pool.unlike)
+        self._scout(self._pool.like)
+        self._run_finals(self._pool.like)
         winner = self._contest.winner()
         return self._rule(winner, *self._choose_route(winner), absent)
 
-    def _keep(self, references: Sequence[Reference]) -> list[RulePicture]:
-        """References as the model sees them, and as the rule's file will hold them."""
-        model = self._segmenter.model
-        longest = max(model.segmenter.image_px, model.config.protocol.frame_px)
-        loaded = [load_reference(one) for one in references]
-        self._notes += [f"Reference {place}: {note}" for place, one in enumerate(loaded, 1) for note in one.notes]
-        return [
-            keep_picture(one, longest, _name_of(given.image)) for one, given in zip(loaded, references, strict=True)
-        ]
-
-    def _tell_of_marks(self, marked: Sequence[int]) -> None:
-        unmarked = [str(place + 1) for place in range(len(self._pool)) if place not in marked]
-        if unmarked:
-            self._notes.append(f"Not used, for nothing is marked in them: references {', '.join(unmarked)}.")
-        boxed = [str(place + 1) for place in marked if self._pool[place].mask is None]
-        if boxed:
-            self._notes.append(f"Judged by boxes, not by masks, which say more: references {', '.join(boxed)}.")
-
     def _scout(self, marked: Sequence[int]) -> None:
         sets = support_sets(marked, MOST_SUPPORTS, np.random.default_rng(self._seed))
-        judged = min(_JUDGED, len(marked) - len(sets[0]))
+        judged = min(_JUDGED, len(marked) - len(sets[0])) + min(_JUDGED, len(self._pool.unlike))
         self._planned = len(sets) * (1 + judged) + self._samples * (1 + judged) + len(marked)
         if self._budget is not None:
             sets = sets[: max(1, self._budget // (1 + judged))]
         self._induce([(supports, 0) for supports in sets], marked)
-        pairs = [(c, place) for c in range(len(self._candidates)) for place in self._jury(c, marked)]
+        pairs = [(c, place) for c in range(len(self._candidates)) for place in self._jury(c)]
         self._judge(pairs)
         self._contest.fix_baseline()
 
@@ -163,7 +139,7 @@ class Learner:
         first = len(self._candidates)
         self._induce([(best, number) for number in range(1 if known else 0, self._samples)], marked)
         for candidate in range(first, len(self._candidates)):
-            jury = self._jury(candidate, marked)
+            jury = self._jury(candidate)
             for start in range(0, len(jury), _BATCH // 2):
                 leader = self._contest.winner()
                 if leader != candidate and self._contest.cannot_win(candidate, jury[start:], leader):
@@ -207,18 +183,24 @@ class Learner:
 
     def _asked_before(self, supports: Sequence[int], marked: Sequence[int]) -> int:
         """The picture before which a rule is induced: a withheld one, that which has served least in this way."""
-        others = [place for place in marked if place not in supports] or list(supports)
+        unseen = set(self._pool.unseen(supports))
+        others = [place for place in marked if place in unseen] or list(supports)
         chosen = min(others, key=lambda place: (self._served[place], place))
         self._served[chosen] += 1
         return chosen
 
-    def _jury(self, candidate: int, marked: Sequence[int]) -> list[int]:
-        """Who judges a candidate: references that it was not shown, those first that have judged least."""
+    def _jury(self, candidate: int) -> list[int]:
+        """Who judges a candidate: references that it was not shown, those first that have judged least; then what the
+        concept is not."""
         one = self._candidates[candidate]
-        others = [place for place in marked if place not in one.supports]
-        strict = [place for place in others if place != one.asked] or others
-        counts = {place: sum(place in judged for judged in self._judgements) for place in strict}
-        return sorted(strict, key=lambda place: (counts[place], place))[:_JUDGED]
+        others = self._pool.unseen(one.supports)
+        like = [place for place in others if not self._pool[place].unlike]
+        strict = [place for place in like if place != one.asked] or like
+        return [*self._idlest(strict), *self._idlest([place for place in others if self._pool[place].unlike])]
+
+    def _idlest(self, places: Sequence[int]) -> list[int]:
+        counts = {place: sum(place in judged for judged in self._judgements) for place in places}
+        return sorted(places, key=lambda place: (counts[place], place))[:_JUDGED]
 
     def _judge(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Apply candidates to references that they were not shown, and compare the masks with the truth."""
@@ -238,31 +220,37 @@ class Learner:
         return [_judgement(result, self._pool[place]) for result, (place, _, _) in zip(results, told, strict=True)]
 
     def _query(self, place: int, supports: tuple[int, ...], rule: AppliedRule | None = None) -> Query:
-        if supports not in self._prepared:
-            shown = [self._pool[support].as_reference() for support in supports]
-            self._prepared[supports] = self._segmenter.prepare(shown)
-        return Query(self._pool[place].image, self._concept, self._prepared[supports], rule=rule)
+        references = self._prepare(self._pool.shown_with(supports, place))
+        return Query(self._pool[place].image, self._concept, references, rule=rule)
+
+    def _prepare(self, shown: tuple[int, ...]) -> PreparedReferences | None:
+        if shown not in self._prepared:
+            self._prepared[shown] = self._segmenter.prepare([self._pool[place].as_reference() for place in shown])
+        return self._prepared[shown]
 
     def _choose_route(self, winner: int) -> tuple[Route, dict[int, float], list[_Judgement]]:
         """Direct where SAM 3 alone, told of the same supports, verifies as well; with the scores that tell, by
         reference, and the judgements that go with them."""
-        reasoned = self._contest.unseen_scores()
-        own = list(self._judgements[winner].values())
+        reasoned = self._contest.unseen_scores(aside=True)
+        own = [judged for place, judged in self._judgements[winner].items() if not self._pool[place].unlike]
         references = list(reasoned)[: self._afford(len(reasoned))]
         told = [(place, self._supports_without(place, winner), AppliedRule()) for place in references]
         direct: list[_Judgement] = []
         for start in range(0, len(told), _BATCH):
             direct += self._apply(told[start : start + _BATCH], "direct")
         scores = {place: judged.score for place, judged in zip(references, direct, strict=True)}
+        alike = [judged for place, judged in zip(references, direct, strict=True) if not self._pool[place].unlike]
         if not scores or len(scores) < len(reasoned) or sum(scores.values()) < sum(reasoned.values()):
             return Route.REASONED, reasoned, own
-        return Route.DIRECT, scores, direct
+        return Route.DIRECT, scores, alike
 
     def _supports_without(self, place: int, winner: int) -> tuple[int, ...]:
         """The winner's supports, or where a reference is among them the best of others."""
         others = [c for c, judged in enumerate(self._judgements) if place in judged]
         own = self._candidates[winner].supports
-        return own if place not in own else self._candidates[self._contest.winner(others, without=place)].supports
+        if place in self._pool.unseen(own):
+            return own
+        return self._candidates[self._contest.winner(others, without=place)].supports
 
     def _rule(
         self,
@@ -275,15 +263,15 @@ class Learner:
         one, model, suspects = self._candidates[winner], self._segmenter.model, self._contest.suspects()
         begun = "" if route is Route.DIRECT else one.begun
         threshold = self._presence_threshold(one, route, judged, absent)
-        told = list(scores.values())
+        told = [score for place, score in scores.items() if not self._pool[place].unlike]
         self._tell_of_scores(scores, suspects, begun, route)
         return Rule(
             concept=self._concept,
             text=parse_response(one.begun).rule or "" if route is Route.REASONED else "",
             begun=begun,
-            pictures=tuple(self._pool),
+            pictures=tuple(self._pool.pictures),
             supports=one.supports,
-            scores=tuple(scores.get(place) for place in range(len(self._pool))),
+            scores=tuple(scores.get(place) for place in range(len(self._pool.pictures))),
             expected_iou=float(np.mean(told)) if told else None,
             interval=interval_around(told) if told else None,
             judged=len(told),
@@ -318,7 +306,7 @@ class Learner:
         presence: list[float] = []
         for start in range(0, len(absent), _BATCH):
             chunk = absent[start : start + self._afford(min(_BATCH, len(absent) - start))]
-            references = self._prepared[one.supports]
+            references = self._prepare(self._pool.shown_with(one.supports))
             queries = [Query(load_image(image), self._concept, references, rule=rule) for image in chunk]
             results = self._segmenter.segment_batch(queries, route=how, always=True) if queries else []
             self._count(len(queries))
@@ -328,7 +316,10 @@ class Learner:
     def _tell_of_scores(self, scores: dict[int, float], suspects: Sequence[int], begun: str, route: Route) -> None:
         if route is Route.REASONED and not begun:
             self._notes.append("The response could not be parted into rule and answer: it is written anew every time.")
-        others = [score for place, score in scores.items() if place not in suspects]
+        clear = [score for place, score in scores.items() if self._pool[place].unlike]
+        if clear:
+            self._notes.append(f"Of what the concept is not, masks keep clear of {np.mean(clear):.0%} on average.")
+        others = [score for place, score in scores.items() if place not in {*suspects, *self._pool.unlike}]
         if suspects and others:
             names = ", ".join(str(place + 1) for place in suspects)
             self._notes.append(
@@ -357,9 +348,12 @@ def _judgement(result: SegmentationResult, truth: RulePicture) -> _Judgement:
 
 
 def score_of(result: SegmentationResult, truth: RulePicture) -> float:
-    """IoU with the truth's mask, or of the mask's box where the truth is one."""
+    """IoU with the truth's mask, or of the mask's box where the truth is one; where the truth is what the concept is
+    not, the share of it that the mask keeps clear of."""
     if result.mask is None:
         return 0.0
+    if truth.unlike and truth.region is not None:
+        return 1.0 - float(result.mask[truth.region].mean())
     if truth.mask is not None and truth.mask.any():
         return mask_iou(result.mask, truth.mask)
     box = box_from_mask(result.mask)
@@ -371,7 +365,3 @@ def _shift(judged: Sequence[_Judgement]) -> float:
     if not judged:
         return 0.0
     return float(np.mean([one.score - one.confidence for one in judged])) * len(judged) / (len(judged) + _SHY)
-
-
-def _name_of(source: ImageSource) -> str:
-    return Path(source).name if isinstance(source, (str, Path)) else describe_source(source).strip("'\"")

@@ -64,11 +64,14 @@ class PictureRecord(_Record):
     has_mask: bool
     name: str = Field(default="", max_length=4096)
     score: float | None = Field(default=None, ge=0, le=1)
+    unlike: bool = False
 
     @model_validator(mode="after")
     def _is_a_box(self) -> PictureRecord:
         if self.box is not None and not (0 <= self.box[0] < self.box[2] and 0 <= self.box[1] < self.box[3]):
             raise ValueError("a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+        if self.unlike and self.box is None and not self.has_mask:
+            raise ValueError("a picture of what the concept is not must be marked")
         return self
 
 
@@ -100,7 +103,17 @@ class RuleRecord(_Record):
         for name, places in (("supports", self.supports), ("suspects", self.suspects)):
             if len(set(places)) < len(places) or not all(0 <= place < len(self.pictures) for place in places):
                 raise ValueError(f"{name} must be places of pictures, each once")
+            if any(self.pictures[place].unlike for place in places):
+                raise ValueError(f"{name} must be places of pictures of the concept")
         return self
+
+    def to_json(self) -> str:
+        """What the file holds; a file without pictures of what the concept is not is read by earlier versions too."""
+        told = self.model_dump(mode="json")
+        for picture in told["pictures"]:
+            if not picture["unlike"]:
+                del picture["unlike"]
+        return json.dumps(told, indent=2)
 
 
 def write_rule_file(record: RuleRecord, pixels: Sequence[RulePixels], path: Path) -> Path:
@@ -112,8 +125,7 @@ def write_rule_file(record: RuleRecord, pixels: Sequence[RulePixels], path: Path
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"A rule cannot be written to {path}: name a file in a folder that exists, e.g. defect.rule.")
     with replacing(path) as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
-        told = json.dumps(record.model_dump(mode="json"), indent=2)
-        archive.writestr(zipfile.ZipInfo(_INDEX, _DATE), told, zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo(_INDEX, _DATE), record.to_json(), zipfile.ZIP_DEFLATED)
         for place, one in enumerate(pixels):
             archive.writestr(zipfile.ZipInfo(_image_name(place), _DATE), _png(one.image))
             if one.mask is not None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from conceptseg.data.loading import LoadedReference
+from conceptseg.data.loading import LoadedReference, lay_out
 from conceptseg.errors import CheckpointError, InputError
 from conceptseg.images import resize_image
+from conceptseg.models.calibrated_router import ROUTER_FILE, CalibratedRouter, read_router
 from conceptseg.models.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, ProtocolConfig
 from conceptseg.models.loading import BUNDLED, load_parts
@@ -55,6 +57,8 @@ class ConceptSegModel(nn.Module):
         self._segmenter = segmenter
         self.calibration: Calibration | None = None
         """What an answer's signs are worth, where that was measured (`conceptseg.models.calibration`)."""
+        self.router: CalibratedRouter | None = None
+        """When SAM 3 alone may answer, where that was learned (`conceptseg.models.calibrated_router`)."""
 
     @property
     def segmenter(self) -> PromptSegmenter:
@@ -77,6 +81,25 @@ class ConceptSegModel(nn.Module):
         """Where SAM 3 and the concept translation live; inputs are moved there."""
         part: nn.Module = self._segmenter or self.translation or self.reasoner.mllm
         return next(part.parameters()).device
+
+    def lay_out(self, references: Sequence[LoadedReference], *, proxy: bool = True) -> Mosaic:
+        """References as the MLLM is shown them; marks on what the concept is not only where its template tells of them.
+
+        Raises:
+            InputError: there are none of what the concept is.
+        """
+        protocol = self.config.protocol
+        shown = [one for one in references if not one.unlike or (self.tells_of_unlike and one.box is not None)]
+        if all(one.unlike for one in shown):
+            raise InputError(
+                "References that are unlike the concept say little without one that shows it: give such a one too."
+            )
+        return lay_out(shown, canvas_px=protocol.frame_px, proxy=proxy)
+
+    @property
+    def tells_of_unlike(self) -> bool:
+        """Whether the MLLM is told of marks on what the concept is not: its template has words for them."""
+        return bool(self.config.protocol.wording.unlike)
 
     def build_prompt(self, concept: str, target: Image.Image, mosaic: Mosaic | None) -> Prompt:
         """The question of §3.2: mosaic (if any), target, and the instruction with the support boxes.
@@ -108,6 +131,10 @@ class ConceptSegModel(nn.Module):
 
     def see_marks(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
         """References for comparing targets with, whether or not there is a prior to tell; None without marks."""
+        seen = self._see([one for one in references if not one.unlike])
+        return None if seen is None else replace(seen, unlike=self._see([one for one in references if one.unlike]))
+
+    def _see(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
         marked = [(one.image, region) for one in references if (region := one.region) is not None]
         if not marked:
             return None
@@ -131,7 +158,7 @@ class ConceptSegModel(nn.Module):
 
         The MLLM may not have been read, and is never trained without the concept translation that reads it.
         """
-        told = hashlib.sha256(self.config.protocol.model_dump_json().encode())
+        told = hashlib.sha256(_protocol_text(self.config.protocol).encode())
         for part in (self.translation, self._segmenter):
             for name, tensor in part.state_dict().items() if part is not None else ():
                 flat = tensor.detach().flatten()
@@ -178,7 +205,7 @@ class ConceptSegModel(nn.Module):
         config = self.config.model_copy(update=places | {"prior": None if prior is None else prior.config})
         try:
             self._write(fresh, config, dtype)
-            stale = [_MLLM, CTM_FILE, PRIOR_FILE, CALIBRATION_FILE] + (
+            stale = [_MLLM, CTM_FILE, PRIOR_FILE, CALIBRATION_FILE, ROUTER_FILE] + (
                 [_SAM] if self.has_segmenter or config.sam != _SAM else []
             )
             _take_over(fresh, folder, stale)
@@ -234,6 +261,7 @@ class ConceptSegModel(nn.Module):
         writer = repository_for(repo_id, private=private, token=token, api=api)
         with TemporaryDirectory() as folder:
             ConceptSegModel(config, self.reasoner, self.translation, own_sam).save_pretrained(folder, dtype=dtype)
+            self._write_measured(Path(folder), dtype)
             return push_folder(
                 Path(folder),
                 repo_id,
@@ -253,9 +281,14 @@ class ConceptSegModel(nn.Module):
                 save_file(_in_dtype(self.segmenter.prior.state_dict(), dtype), folder / PRIOR_FILE)
         if self.translation is not None:
             save_file(_in_dtype(self.translation.state_dict(), dtype), folder / CTM_FILE)
-        if self.calibration is not None and dtype is None and self.calibration.checkpoint == self.digest():
-            self.calibration.write(folder)
+        self._write_measured(folder, dtype)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def _write_measured(self, folder: Path, dtype: torch.dtype | None) -> None:
+        """What was measured on these very weights; in another precision they would be others."""
+        for measured in (self.calibration, self.router):
+            if measured is not None and dtype is None and measured.checkpoint == self.digest():
+                measured.write(folder)
 
     @classmethod
     def from_pretrained(cls, source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:
@@ -264,6 +297,7 @@ class ConceptSegModel(nn.Module):
         model = cls(parts.config, parts.reasoner, parts.translation, parts.segmenter).eval()
         if parts.folder is not None and model.has_segmenter:
             model.calibration = read_calibration(parts.folder, model.digest())
+            model.router = read_router(parts.folder, model.digest())
         return model
 
 
@@ -274,6 +308,12 @@ def load_model(source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:
     concept translation is trained.
     """
     return ConceptSegModel.from_pretrained(source, **options)
+
+
+def _protocol_text(protocol: ProtocolConfig) -> str:
+    """A protocol as digests know it; what came later is left out where it says nothing, so that they stay the same."""
+    silent = protocol.instructions is not None and not protocol.instructions.unlike
+    return protocol.model_dump_json(exclude={"instructions": {"unlike"}} if silent else None)
 
 
 def _in_dtype(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

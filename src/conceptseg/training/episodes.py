@@ -15,7 +15,7 @@ from conceptseg.errors import SampleError
 from conceptseg.geometry import box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt
-from conceptseg.protocol import Mosaic, Response, build_mosaic, parse_response
+from conceptseg.protocol import Mosaic, Response, parse_response
 from conceptseg.training.rewards import Truth
 
 __all__ = ["Episode", "EpisodeBuilder"]
@@ -111,7 +111,7 @@ class EpisodeBuilder:
             raise SampleError(f"Sample {sample.id!r}: the mask is empty, there is nothing to find.")
         protocol = self._model.config.protocol
         frame_hw = (protocol.frame_px, protocol.frame_px)
-        mosaic = self._mosaic(references, protocol.frame_px)
+        mosaic = self._model.lay_out(references, proxy=self._withhold_proxy) if references else None
         # A template without meta reasoning shows the same mosaic, but does not ask for what was withheld.
         check = _withheld(mosaic) if protocol.expects_rule else None
         return Episode(
@@ -124,13 +124,6 @@ class EpisodeBuilder:
             ignore=target.ignore,
             expects_rule=protocol.expects_rule,
         )
-
-    def _mosaic(self, references: Sequence[LoadedReference], canvas_px: int) -> Mosaic | None:
-        if not references:
-            return None
-        boxes = [reference.box for reference in references]
-        images = [reference.image for reference in references]
-        return build_mosaic(images, boxes, canvas_px=canvas_px, proxy=self._withhold_proxy)
 
 
 def _withheld(mosaic: Mosaic | None) -> tuple[float, float, float, float] | None:

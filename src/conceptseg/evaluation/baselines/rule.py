@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from conceptseg.data.samples import Reference
 from conceptseg.evaluation.baselines.base import Method
 from conceptseg.inference import PreparedReferences, Query, RouteChoice, Rule, SegmentationResult
 
@@ -43,7 +42,11 @@ class LearnedRule(Method):
             return replace(result, notes=(*result.notes, "No rule: no reference is marked."))
         question = self.segmenter.put(rule)
         asked = replace(query, concept=question.concept, references=question.references, rule=question.rule)
-        choice = RouteChoice.of("direct" if rule.route == "direct" else "reason") if route == "auto" else route
+        choice = (
+            RouteChoice.of("direct" if rule.route == "direct" else "reason")
+            if route in ("auto", "calibrated")
+            else route
+        )
         return self.segmenter.segment_batch([asked], route=choice)[0]
 
     def _learn(self, query: Query) -> Rule | None:
@@ -51,7 +54,7 @@ class LearnedRule(Method):
         if given is None or not any(one.region is not None for one in given.loaded):
             return None
         if self._last is None or self._last[0] is not given or self._last[1] != query.concept:
-            references = [Reference(one.image, mask=one.mask, box=one.box) for one in given.loaded]
+            references = [one.as_reference() for one in given.loaded]
             rule = self.segmenter.learn(
                 query.concept, references, samples=self.samples, budget=self.budget or None, seed=self.seed
             )

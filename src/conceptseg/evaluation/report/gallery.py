@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from conceptseg.data.loading import load_reference, load_sample
+from conceptseg.data.loading import lay_out, load_reference, load_sample
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import ConceptSegError, InputError
 from conceptseg.evaluation.records import mask_path
@@ -22,7 +22,6 @@ from conceptseg.evaluation.sources import DataSource, open_sources
 from conceptseg.files import replacing
 from conceptseg.images import load_mask
 from conceptseg.inference import SegmentationResult
-from conceptseg.protocol import build_mosaic
 
 __all__ = ["choose_rows", "write_gallery"]
 
@@ -119,8 +118,7 @@ def _pictures(run: Run, row: Mapping[str, Any], sample: ConceptSample) -> dict[s
     pictures = {"image": loaded.image}
     if sample.references:
         references = [load_reference(reference) for reference in sample.references]
-        boxes = [reference.box for reference in references]
-        pictures["references"] = build_mosaic([r.image for r in references], boxes, canvas_px=_SIDE_PX).image
+        pictures["references"] = lay_out(references, canvas_px=_SIDE_PX).image
     size_hw = (loaded.image.height, loaded.image.width)
     truth = np.zeros(size_hw, dtype=bool) if loaded.mask is None else loaded.mask
     pictures["truth"] = _tinted(loaded.image, truth)

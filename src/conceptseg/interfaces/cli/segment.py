@@ -58,8 +58,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a picture of the concept, marked by a mask file or a box; may be repeated, the first one is used to "
         "verify the rule; FRAME is the number of one of the clip's own frames, from 0",
     )
+    parser.add_argument(
+        "--unlike",
+        action="append",
+        default=[],
+        metavar="IMG@MASK | IMG@x1,y1,x2,y2",
+        help="a picture in which something is marked that looks like the concept and is not; may be repeated",
+    )
     add_label_arguments(parser, "the references' masks")
-    parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
+    parser.add_argument(
+        "--route",
+        choices=("auto", "calibrated", "direct", "reason"),
+        default="auto",
+        help="default: auto (Eq. 9); calibrated: the checkpoint's own router (conceptseg calibrate)",
+    )
     parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at a time (default: 8)")
@@ -71,6 +83,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="responses to draw, the best is kept")
     parser.add_argument("--always", action="store_true", help="keep the mask where the concept is not found")
     parser.add_argument("--instances", action="store_true", help="also write the single objects, a list in each line")
+    parser.add_argument(
+        "--mask-from",
+        choices=("semantic", "instances"),
+        default="semantic",
+        help="which of SAM 3's heads draws the mask (default: semantic); instances: the union of its single objects",
+    )
     parser.add_argument(
         "--score-threshold", type=float, default=0.5, metavar="S", help="of single objects (default: 0.5)"
     )
@@ -87,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from conceptseg.data.pictures import LeftOut
     from conceptseg.errors import InputError
     from conceptseg.interfaces.cli.clips import find_clip, finish_clip, reference_in_clip
-    from conceptseg.interfaces.cli.inputs import Images, find_images, parse_reference
+    from conceptseg.interfaces.cli.inputs import Images, find_images, parse_references
     from conceptseg.interfaces.cli.ledger import Ledger
     from conceptseg.words import check_words
 
@@ -98,12 +116,12 @@ def run(args: argparse.Namespace) -> int:
     if args.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
     clip = find_clip(args.images, args.out)
-    if clip and (args.two_pass or rule is not None or args.samples != 1):
+    if clip and (args.two_pass or rule is not None or args.samples != 1 or args.mask_from != "semantic"):
         raise InputError(
-            "--two-pass, --rule and --samples are not for clips: every frame is shown with those before it."
+            "--two-pass, --rule, --samples and --mask-from are not for clips: frames are shown with those before them."
         )
-    named = [reference_in_clip(text, clip) if clip else text for text in args.ref]
-    references = [parse_reference(text, args.label, args.ignore) for text in named]
+    named = [[reference_in_clip(one, clip) if clip else one for one in given] for given in (args.ref, args.unlike)]
+    references = parse_references(named[0], named[1], args.label, args.ignore)
     images = Images(list(clip.frames), LeftOut()) if clip else find_images(args.images, exclude=args.out)
     with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
         pending = ledger.pending(images.paths)
@@ -182,6 +200,8 @@ class _Asked:
             return zip(images, frames, strict=True)
         how: dict[str, Any] = {"batch_size": args.batch_size, "route": args.route}
         how |= {"always": True} if args.always else {}
+        if args.mask_from != "semantic":
+            how |= {"mask_from": args.mask_from, "score_threshold": args.score_threshold}
         how |= {"samples": args.samples, "seed": args.seed} if args.samples != 1 else {}
         if args.two_pass:
             numbered = segmenter.stream_in_two_passes(images, self.concept, self.references, **how)
@@ -194,8 +214,8 @@ def _load_rule(args: argparse.Namespace) -> Rule | None:
 
     if args.rule is None:
         return None
-    if args.ref:
-        raise InputError("A rule brings its own references: give --rule, or --concept with --ref.")
+    if args.ref or args.unlike:
+        raise InputError("A rule brings its own references: give --rule, or --concept with --ref and --unlike.")
     from conceptseg.inference import Rule
 
     return Rule.load(args.rule)
@@ -233,6 +253,7 @@ def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[
         "samples": args.samples,
         "always": args.always,
         "instances": args.score_threshold if args.instances else None,
+        **({} if args.mask_from == "semantic" else {"mask_from": [args.mask_from, args.score_threshold]}),
         "references": [_describe(reference) for reference in references],
         "model": str(model.resolve()) if model.is_dir() else args.model,
         "weights": _weights_digest(model) if model.is_dir() else None,
@@ -265,7 +286,9 @@ def _describe(reference: Reference) -> dict[str, Any]:
         "image": _digest(reference.image),
         "mask": None if reference.mask is None else _digest(reference.mask),
         "box": None if reference.box is None else list(reference.box),
-    } | {name: value for name in ("label", "ignore") if (value := getattr(reference, name)) is not None}
+        **{name: value for name in ("label", "ignore") if (value := getattr(reference, name)) is not None},
+        **({"unlike": True} if reference.unlike else {}),
+    }
 
 
 def _digest(source: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from conceptseg.data import ConceptSample, LoadedSample, Reference, load_sample, read_samples
+from conceptseg.data import ConceptSample, LoadedSample, load_sample, read_samples
 from conceptseg.data.world import TRAINED_TASKS, ConceptWorld
 from conceptseg.geometry import BoxXYXY
 from conceptseg.inference import ConceptSegmenter, SegmentationResult
@@ -155,7 +155,7 @@ def run_episode(segmenter: ConceptSegmenter, sample: ConceptSample, *, route: st
     """
     loaded = load_sample(sample)
     references = [
-        Reference(entry.image, entry.mask, given.box)
+        replace(given, image=entry.image, mask=entry.mask, label=None, ignore=None)
         for entry, given in zip(loaded.references, sample.references, strict=True)
     ]
     result = segmenter(loaded.image, sample.concept, references, route=route)
