@@ -52,6 +52,9 @@ class Oracle:
         generation = Generation([""] * len(queries), empty[1].long(), *empty)
         return generation, [parse_response(INDUCED.format(seed or 0) + REST) for _ in queries]
 
+    def compare(self, references):
+        return np.ones((len(references), len(references)))
+
     def segment_batch(self, queries, *, route, always):
         return [self._answer(query, route) for query in queries]
 

@@ -8,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 
+from conceptseg.data.loading import load_reference
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import InputError
 from conceptseg.geometry import scale_box
@@ -35,6 +38,7 @@ from conceptseg.inference.rules import Rule
 from conceptseg.inference.timing import Clock
 from conceptseg.models.calibrated_router import CalibratedRouter, RouterSigns
 from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.models.matching import cross_match
 from conceptseg.models.memory import explain_out_of_memory
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.segmenter import ImageFeatures, Instances, SegmentationLogits
@@ -327,6 +331,18 @@ class ConceptSegmenter:
             score_threshold=score_threshold,
         )
         return self._answer(queries, request)
+
+    def compare(self, references: References) -> Float[np.ndarray, "references others"]:
+        """How well each marked reference's mark is found by each other one alone, by sight (an IoU, 0…1).
+
+        Raises:
+            InputError: none is marked.
+            ImageError: a picture or mask cannot be read.
+        """
+        seen = self.model.see_marks([load_reference(one) for one in as_references(references)])
+        if seen is None:
+            raise InputError("References are compared by their marks: give each a mask or a box.")
+        return cross_match(seen).cpu().numpy()
 
     @torch.no_grad()
     def respond(

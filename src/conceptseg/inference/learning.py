@@ -1,5 +1,7 @@
 """Learning a rule by competition: candidates from different supports and samples, judged on what they were not shown.
 
+0. *Sifting.* References are compared with each other by sight alone; those whose marks the others do not find support
+   nothing.
 1. *Scouts.* Some sets of at most four references support a rule each; the MLLM induces it before the picture of a
    withheld reference. What it says of the references (`<think>` to `<check>`) is kept, and applied to the other
    withheld references, whose masks are compared with their truth. Withheld is withheld from the mosaic and from the
@@ -18,12 +20,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
 from conceptseg.data.samples import ImageSource, Reference
 from conceptseg.errors import InputError
 from conceptseg.geometry import box_from_mask, box_iou, mask_iou
 from conceptseg.images import load_image
-from conceptseg.inference.contest import Contest, support_sets
+from conceptseg.inference.contest import Contest, doubtful, support_sets
 from conceptseg.inference.inputs import AppliedRule, PreparedReferences, Query
 from conceptseg.inference.pool import Pool
 from conceptseg.inference.results import SegmentationResult
@@ -62,6 +65,9 @@ class Answerer(Protocol):
 
     def segment_batch(self, queries: Sequence[Query], *, route: str, always: bool) -> list[SegmentationResult]:
         """Masks."""
+
+    def compare(self, references: Sequence[Reference]) -> Float[np.ndarray, "references others"]:
+        """How well each reference's mark is found by each other one alone."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class Learner:
         self._judgements: list[dict[int, _Judgement]] = []
         self._contest = Contest()
         self._served: Counter[int] = Counter()
+        self._doubted: set[int] = set()
         self._calls = self._planned = 0
         self._notes: list[str] = []
 
@@ -116,13 +123,23 @@ class Learner:
         model = self._segmenter.model
         self._pool = Pool(references, max(model.segmenter.image_px, model.config.protocol.frame_px))
         self._notes, self._contest = self._pool.notes, Contest(self._pool.unlike)
+        self._doubted = self._sift(self._pool.like)
         self._scout(self._pool.like)
         self._run_finals(self._pool.like)
         winner = self._contest.winner()
         return self._rule(winner, *self._choose_route(winner), absent)
 
+    def _sift(self, marked: Sequence[int]) -> set[int]:
+        """References that look wrong beside the others; none where there are few, or enough would not be left."""
+        if len(marked) <= MOST_SUPPORTS:
+            return set()
+        agreement = self._segmenter.compare([self._pool[place].as_reference() for place in marked])
+        doubted = {marked[n] for n in doubtful(agreement)}
+        return doubted if len(marked) - len(doubted) >= MOST_SUPPORTS else set()
+
     def _scout(self, marked: Sequence[int]) -> None:
-        sets = support_sets(marked, MOST_SUPPORTS, np.random.default_rng(self._seed))
+        trusted = [place for place in marked if place not in self._doubted]
+        sets = support_sets(trusted, MOST_SUPPORTS, np.random.default_rng(self._seed))
         judged = min(_JUDGED, len(marked) - len(sets[0])) + min(_JUDGED, len(self._pool.unlike))
         self._planned = len(sets) * (1 + judged) + self._samples * (1 + judged) + len(marked)
         if self._budget is not None:
@@ -148,7 +165,7 @@ class Learner:
 
     def _without_suspects(self, supports: tuple[int, ...], marked: Sequence[int]) -> tuple[int, ...]:
         """Supports in which suspects are replaced by the references whose rules did best."""
-        suspects = set(self._contest.suspects())
+        suspects = {*self._contest.suspects(self._doubted), *self._doubted}
         spare = [p for p in marked if p not in suspects and p not in supports]
         spare.sort(key=lambda place: -self._worth(place))
         kept = [place for place in supports if place not in suspects]
@@ -260,7 +277,7 @@ class Learner:
         judged: Sequence[_Judgement],
         absent: Sequence[ImageSource],
     ) -> Rule:
-        one, model, suspects = self._candidates[winner], self._segmenter.model, self._contest.suspects()
+        one, model, suspects = self._candidates[winner], self._segmenter.model, self._contest.suspects(self._doubted)
         begun = "" if route is Route.DIRECT else one.begun
         threshold = self._presence_threshold(one, route, judged, absent)
         told = [score for place, score in scores.items() if not self._pool[place].unlike]

@@ -158,8 +158,11 @@ class _Tally:
     notes: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
     uncalibrated: int = 0
+    objects: int | None = None
 
-    def add(self, image: Path, result: SegmentationResult) -> None:
+    def add(self, image: Path, result: SegmentationResult, objects: int | None = None) -> None:
+        if objects is not None:
+            self.objects = (self.objects or 0) + objects
         self.uncalibrated += result.confidence is not None and not result.calibrated
         if result.error is not None or result.route is None:
             self.failed[image] = result.error or "no result"
@@ -170,6 +173,7 @@ class _Tally:
     def summary(self, out: Path) -> str:
         done = self.routes.total()
         parts = [f"{done} masks ({self.routes['direct']} direct, {self.routes['reasoned']} reasoned)"]
+        parts += [f"{self.objects} single objects"] if self.objects is not None else []
         parts += [f"{len(self.failed)} failed"] if self.failed else []
         parts += [f"{self.kept} done before"] if self.kept else []
         pace = f", {(time.perf_counter() - self.started) / done:.2f} s/image" if done else ""
@@ -187,8 +191,10 @@ class _Asked:
 
     def record_of(self, result: SegmentationResult) -> dict[str, Any]:
         """The line of an image that was answered."""
-        found = {"instances": result.instances_to_dicts(self.args.score_threshold)} if self.args.instances else {}
-        return result.to_dict() | found
+        if not self.args.instances:
+            return result.to_dict()
+        found = result.instances_to_dicts(self.args.score_threshold)
+        return result.to_dict() | {"instances": found, "count": len(found)}
 
     def results(self, segmenter: ConceptSegmenter, images: Sequence[Path]) -> Iterator[tuple[Path, SegmentationResult]]:
         """Answers, as they come."""
@@ -235,8 +241,9 @@ def _segment_pending(
         for image, result in asked.results(segmenter, pending):
             if result.error is None:
                 result.save_pictures(ledger.folder, stems[image])
-            ledger.append(image, stems[image], asked.record_of(result))
-            tally.add(image, result)
+            record = asked.record_of(result)
+            ledger.append(image, stems[image], record)
+            tally.add(image, result, record.get("count"))
             bar.set_postfix(failed=len(tally.failed), refresh=False)
             bar.update()
 
