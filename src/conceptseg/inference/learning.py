@@ -312,10 +312,19 @@ class Learner:
             return None
         missing = self._presence_where_absent(one, route, absent)
         if missing:
-            return part_presence(np.array(present), np.array(missing))
+            threshold = part_presence(np.array(present), np.array(missing))
+            self._tell_of_absent([n for n, value in enumerate(missing, 1) if value >= threshold], len(missing))
+            return threshold
         calibration = self._segmenter.model.calibration
         half = min(present) / 2
         return min(half, calibration.presence_threshold) if calibration else half
+
+    def _tell_of_absent(self, passing: Sequence[int], count: int) -> None:
+        if passing:
+            self._notes.append(
+                f"In {len(passing)} of {count} pictures that were said to lack the concept it seems to be there all "
+                f"the same: absent pictures {', '.join(map(str, passing))}. Look at them; the like of them get masks."
+            )
 
     def _presence_where_absent(self, one: _Candidate, route: Route, absent: Sequence[ImageSource]) -> list[float]:
         rule = AppliedRule(one.begun)

@@ -43,7 +43,7 @@ class Pool:
         if not self.like:
             raise InputError(
                 f"A rule is learned from marked references, of which there are none among {len(references)}: give each "
-                "its mask (or box)."
+                "its mask (or box). An empty mask marks nothing, and unlike ones do not show the concept."
             )
         self._tell(marked, usable)
 

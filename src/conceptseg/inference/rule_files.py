@@ -162,7 +162,11 @@ def _read(archive: zipfile.ZipFile) -> tuple[RuleRecord, list[RulePixels]]:
     wanted |= {_mask_name(place) for place, picture in enumerate(record.pictures) if picture.has_mask}
     if names != wanted:
         raise InputError(f"its entries are not those that {_INDEX} names, e.g. {sorted(names ^ wanted)[0][:80]!r}.")
-    return record, [_pixels(archive, place, told.has_mask) for place, told in enumerate(record.pictures)]
+    pixels = [_pixels(archive, place, told.has_mask) for place, told in enumerate(record.pictures)]
+    for place, (told, seen) in enumerate(zip(record.pictures, pixels, strict=True)):
+        if told.box is not None and not (told.box[2] <= seen.image.width and told.box[3] <= seen.image.height):
+            raise InputError(f"the box of picture {place + 1} reaches beyond it.")
+    return record, pixels
 
 
 def _parse(content: bytes) -> RuleRecord:
