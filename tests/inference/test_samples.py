@@ -18,6 +18,7 @@ from conceptseg.inference.references import turned_query
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice
 from conceptseg.inference.router import Router as RouterName
+from conceptseg.models.calibrated_router import CalibratedRouter
 from conceptseg.models.calibration import Signals
 from conceptseg.models.segmenter import Instances
 from tests.training.tiny import square_sample, tiny_model
@@ -124,12 +125,12 @@ def test_a_learned_router_chooses_where_it_is_asked_to(segmenter, query, monkeyp
         segmenter.segment_batch([query], route="calibrated")
     accepted = []
 
-    class Router:
+    class Router(CalibratedRouter):
         def accepts(self, signs):
             accepted.append(signs)
             return len(accepted) == 1
 
-    monkeypatch.setattr(segmenter.model, "router", Router())
+    monkeypatch.setattr(segmenter.model, "router", Router.model_construct())
     first, second = segmenter.segment_batch([query, query], route="calibrated")
     assert (first.route, second.route) == (Route.DIRECT, Route.REASONED)
     assert first.router is second.router is RouterName.CALIBRATED and first.to_dict()["router"] == "calibrated"

@@ -33,7 +33,7 @@ from conceptseg.inference.learning import Learner
 from conceptseg.inference.looking import Looker, Looks
 from conceptseg.inference.references import ReferencePreparer, References, as_references, turned_query
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import RouteChoice, may_take_shortcut
+from conceptseg.inference.router import RouteChoice, Router, may_take_shortcut
 from conceptseg.inference.rules import Rule
 from conceptseg.inference.timing import Clock
 from conceptseg.models.calibrated_router import CalibratedRouter, RouterSigns
@@ -275,7 +275,7 @@ class ConceptSegmenter:
                 loaded = [question.try_about(images[i]) for i in chunk]
                 reasoned = self._segment_loaded(loaded, replace(request, route=RouteChoice.REASON))
                 for index, result in zip(chunk, reasoned, strict=True):
-                    yield index, replace(result, presence=presence[index])
+                    yield index, replace(result, presence=presence[index], router=Router.of(request.route))
         finally:
             self.model.reasoner.release()
 

@@ -82,6 +82,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Judgement:
+    place: int
     score: float
     presence: float
     confidence: float
@@ -234,7 +235,11 @@ class Learner:
         queries = [self._query(place, supports, rule) for place, supports, rule in told]
         results = self._segmenter.segment_batch(queries, route=route, always=True)
         self._count(len(queries))
-        return [_judgement(result, self._pool[place]) for result, (place, _, _) in zip(results, told, strict=True)]
+        return [self._judged(result, place) for result, (place, _, _) in zip(results, told, strict=True)]
+
+    def _judged(self, result: SegmentationResult, place: int) -> _Judgement:
+        presence = result.signals.presence if result.signals else 0.0
+        return _Judgement(place, score_of(result, self._pool[place]), presence, result.confidence or 0.0)
 
     def _query(self, place: int, supports: tuple[int, ...], rule: AppliedRule | None = None) -> Query:
         references = self._prepare(self._pool.shown_with(supports, place))
@@ -279,7 +284,8 @@ class Learner:
     ) -> Rule:
         one, model, suspects = self._candidates[winner], self._segmenter.model, self._contest.suspects(self._doubted)
         begun = "" if route is Route.DIRECT else one.begun
-        threshold = self._presence_threshold(one, route, judged, absent)
+        present = [judgement for judgement in judged if judgement.place not in suspects] or judged
+        threshold = self._presence_threshold(one, route, present, absent)
         told = [score for place, score in scores.items() if not self._pool[place].unlike]
         self._tell_of_scores(scores, suspects, begun, route)
         return Rule(
@@ -365,12 +371,6 @@ class Learner:
     def _count(self, calls: int) -> None:
         self._calls += calls
         self._progress(self._calls, max(self._calls, self._planned))
-
-
-def _judgement(result: SegmentationResult, truth: RulePicture) -> _Judgement:
-    signals = result.signals
-    presence = signals.presence if signals else 0.0
-    return _Judgement(score_of(result, truth), presence, result.confidence or 0.0)
 
 
 def score_of(result: SegmentationResult, truth: RulePicture) -> float:

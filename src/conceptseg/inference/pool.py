@@ -65,10 +65,7 @@ class Pool:
 
     def _repeats(self, place: int) -> bool:
         """Whether an earlier reference is the same picture with the same mark."""
-        return any(
-            self._looks[before] == self._looks[place] and _same_mark(self.pictures[before], self.pictures[place])
-            for before in range(place)
-        )
+        return any(self.pictures[place].repeats(before) for before in self.pictures[:place])
 
     def _tell(self, marked: Sequence[int], usable: Sequence[int]) -> None:
         unmarked = [place for place in range(len(self.pictures)) if place not in marked]
@@ -81,12 +78,6 @@ class Pool:
         ):
             if places:
                 self.notes.append(f"{told}: references {', '.join(str(place + 1) for place in places)}.")
-
-
-def _same_mark(a: RulePicture, b: RulePicture) -> bool:
-    if a.unlike is not b.unlike or a.region is None or b.region is None:
-        return False
-    return bool((a.region == b.region).all())
 
 
 def _name_of(source: ImageSource) -> str:

@@ -56,6 +56,15 @@ class RulePicture:
         """What is marked: the mask, or all of the box; None where nothing is."""
         return marked_region(self.image, self.mask, self.box)
 
+    def repeats(self, other: RulePicture) -> bool:
+        """Whether both are the same picture with the same mark."""
+        if self.unlike is not other.unlike or self.image.size != other.image.size:
+            return False
+        own, its = self.region, other.region
+        if own is None or its is None or not np.array_equal(own, its):
+            return False
+        return self.image.tobytes() == other.image.tobytes()
+
 
 @dataclass(frozen=True, eq=False)
 class Rule:
@@ -117,8 +126,11 @@ class Rule:
 
     def references(self) -> tuple[Reference, ...]:
         """What is to be shown to a model: the supports, and what the concept is not."""
-        unlike = [place for place in self.unlike if self.pictures[place].region is not None]
-        return tuple(self.pictures[place].as_reference() for place in (*self.supports, *unlike))
+        unlike: list[RulePicture] = []
+        for one in (self.pictures[place] for place in self.unlike):
+            if one.region is not None and not any(one.repeats(other) for other in unlike):
+                unlike.append(one)
+        return tuple(one.as_reference() for one in (*(self.pictures[place] for place in self.supports), *unlike))
 
     def applied(self, checkpoint: str) -> AppliedRule:
         """What it adds to a question to a checkpoint of that digest."""
