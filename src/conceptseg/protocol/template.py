@@ -118,8 +118,8 @@ def read_template(source: str | Path) -> Template:
 
 @cache
 def _read_own(name: str) -> Template:
-    texts = [_read_text(_TEMPLATES / name / f"{variant}.txt") or "" for variant in _VARIANTS]
-    return Template(name, *texts, unlike=_read_text(_TEMPLATES / name / _UNLIKE) or "")
+    texts = {variant: _read_text(_TEMPLATES / name / f"{variant}.txt") or "" for variant in _VARIANTS}
+    return Template(name, **texts, unlike=_read_text(_TEMPLATES / name / _UNLIKE) or "")
 
 
 def _read_text(path: Path) -> str | None:
