@@ -145,7 +145,6 @@ def test_each_reference_is_found_by_each_other_or_not() -> None:
     seen = sight(picture([(0, 0), (0, 1)]), picture([(2, 2), (3, 3)]), picture([(1, 1), (1, 2)]))
     covers = torch.stack([marks([(0, 0), (0, 1)]), marks([(2, 2), (3, 3)]), marks([(3, 0), (3, 1)])])
     agreement = cross_match(SeenReferences(seen, covers))
-    assert torch.equal(agreement.diagonal(), torch.ones(3))
     assert agreement[0, 1] == agreement[1, 0] == 1.0  # red is marked in both
     assert agreement[0, 2] == agreement[1, 2] == 0.0  # the last one marks blue cells, and leads away from red
     assert max(agreement[2, 0], agreement[2, 1]) == 0.0

@@ -174,7 +174,7 @@ def cross_match(seen: SeenReferences) -> Float[Tensor, "references others"]:
 
     Each cell of a picture is ranked by how much nearer it is to the other one's marked cells than to its unmarked ones;
     as many cells as are marked are taken from the top. Entries are their IoU with the mark, so that no threshold plays
-    a part; the diagonal is 1.
+    a part; the diagonal means nothing.
     """
     maps = seen.sight.maps[_three_of(len(seen.sight.maps))[1]]
     side = min(_COMPARED_CELLS, *maps.shape[-2:])
