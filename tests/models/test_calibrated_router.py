@@ -16,6 +16,8 @@ from conceptseg.models.calibrated_router import (
     fit_router,
     read_router,
 )
+from conceptseg.models.calibration import CALIBRATION_FILE, read_calibration
+from conceptseg.models.checkpoints import bundled_folder
 from conceptseg.models.conceptseg import ConceptSegModel, _protocol_text
 from conceptseg.protocol import Template
 from tests.training.tiny import tiny_model
@@ -93,6 +95,12 @@ def test_words_for_what_a_concept_is_not_are_part_of_the_digest_only_where_there
     told = model.config.protocol.model_dump()
     del told["instructions"]["unlike"]  # as written before there was such a thing
     assert type(model.config.protocol).model_validate(told).instructions.unlike == ""
+
+
+def test_what_is_bundled_was_measured_on_the_bundled_weights(nano):
+    for name, read in ((CALIBRATION_FILE, read_calibration), (ROUTER_FILE, read_router)):
+        if (bundled_folder() / name).exists():
+            assert read(bundled_folder(), nano.model.digest()) is not None
 
 
 def test_another_number_of_weights_is_refused():
