@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -288,3 +289,10 @@ def test_withheld_references_reach_neither_mosaic_nor_prior(segmenter, squares, 
     monkeypatch.setattr(segmenter, "_prepare", watched)
     segmenter.learn("bright square", [Reference(s.image, mask=s.mask) for s in squares[:3]], samples=1)
     assert seen and max(seen) == 2
+
+
+def test_a_rule_may_be_applied_by_several_threads(segmenter, learned, squares):
+    alone = [segmenter(sample.image, learned).mask for sample in squares]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda sample: segmenter(sample.image, learned).mask, squares))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))

@@ -145,3 +145,10 @@ def test_both_ways_are_the_two_routes(segmenter, query):
     thought = segmenter.segment_batch([query], route="reason", always=True)[0]
     assert np.array_equal(direct.mask, alone.mask) and np.array_equal(reasoned.mask, thought.mask)
     assert signs.presence == alone.presence and signs.words == 2 and signs.agreement is None  # no prior
+
+
+def test_two_passes_say_who_chose(segmenter, query):
+    ((_, result),) = segmenter.stream_in_two_passes([query.image], query.concept)
+    assert result.router is RouterName.PAPER and result.route is not None
+    ((_, forced),) = segmenter.stream_in_two_passes([query.image], query.concept, route="reason")
+    assert forced.router is None
