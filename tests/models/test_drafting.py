@@ -9,6 +9,7 @@ from conceptseg.protocol import expected_parts, format_response
 
 PARTS = expected_parts()
 END = 7
+INDUCED = "<think>a</think>\n<rule>b</rule>\n<check>[1, 2, 3, 4]</check>"
 
 
 class Letters:
@@ -40,8 +41,8 @@ def draft_after(said: str, parts: tuple[str, ...] = PARTS) -> str:
         ("<think>a</think>\n<rule>b</rule>\n<check>[12", ", "),
         ("<think>a</think>\n<rule>b</rule>\n<check>[12,", " "),
         ("<think>a</think>\n<rule>b</rule>\n<check>[1, 2, 3, 4", "]</check>\n<bbox>["),
-        ("<think>a</think>\n<rule>b</rule>\n<check>[1, 2, 3, 4]</check>\n<bbox>[5, 6, 7, 8", "]</bbox>\n<answer>"),
-        ("<think>a</think>\n<rule>b</rule>\n<check>[1, 2, 3, 4]</check>\n<bbox>[5, 6, 7, 8]</bbox>\n<answer>a<", "/answer>$"),
+        (f"{INDUCED}\n<bbox>[5, 6, 7, 8", "]</bbox>\n<answer>"),
+        (f"{INDUCED}\n<bbox>[5, 6, 7, 8]</bbox>\n<answer>a<", "/answer>$"),
         ("<think>a cat of 3", ""),  # a number, but in no box
         ("Nothing of the kind", ""),
     ],
