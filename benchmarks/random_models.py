@@ -18,7 +18,7 @@ from conceptseg.models.small_tokenizer import build_tokenizer
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 
 _VOCABULARY = 151_936
-_WORDS = "dark bright small large round thin upper lower left right centre middle near far object thing".split()
+_WORDS = [*("dark", "bright", "small", "large", "round", "thin", "near", "far"), *("upper", "lower", "left", "right")]
 _RULE = "the one thing that stands out from all that is around it in every picture"
 _THOUGHT = 20  # words of the <think> part, free as those of boxes and answer are
 
@@ -27,14 +27,15 @@ def build_mid(frame_px: int, sam_px: int, device: str = "cpu") -> ConceptSegMode
     """About 300 M parameters in the MLLM and 100 M in SAM 3, float32; the vocabulary is as large as Qwen2.5's."""
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
-        words = build_tokenizer([*_WORDS, *_RULE.split(), _RULE, *map(str, range(frame_px))])
+        words = build_tokenizer([*_WORDS, _RULE], frame_px)
         translation = TranslationConfig(hidden_size=768, prompt_size=256, depth=2, num_heads=12)
         protocol = ProtocolConfig(frame_px=frame_px, max_new_tokens=96)
         config = ConceptSegConfig(name="mid", translation=translation, protocol=protocol)
         reasoner = Reasoner(
             _mllm(words).eval(), ReasonerProcessor(Qwen2VLImageProcessorPil(patch_size=14, merge_size=2), words)
         )
-        segmenter = PromptSegmenter(Sam3Model(_sam_config(sam_px)).eval(), build_tokenizer(["cat"], wrap=True))
+        names = build_tokenizer(["cat"], wrap=True)
+        segmenter = PromptSegmenter(Sam3Model(_sam_config(sam_px, names)).eval(), names)
         model = ConceptSegModel(config, reasoner, ConceptTranslation(translation), segmenter).eval()
     reasoner.mllm.lm_head = ProtocolHead(model)
     return model
@@ -122,7 +123,7 @@ def _mllm(tokenizer: Any) -> Qwen2_5_VLForConditionalGeneration:
     return mllm
 
 
-def _sam_config(side: int) -> Sam3Config:
+def _sam_config(side: int, tokenizer: Any) -> Sam3Config:
     cells = side // 14
     layers = {"hidden_size": 256, "num_attention_heads": 8, "intermediate_size": 1024, "num_layers": 3}
     return Sam3Config(
@@ -138,6 +139,8 @@ def _sam_config(side: int) -> Sam3Config:
         text_config={
             "vocab_size": 1024, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4,
             "num_attention_heads": 8, "max_position_embeddings": 32, "projection_dim": 256,
+            "bos_token_id": tokenizer.convert_tokens_to_ids("<|im_start|>"), "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
         },
         geometry_encoder_config=layers, detr_encoder_config=layers, detr_decoder_config=layers | {"num_queries": 50},
         mask_decoder_config={"hidden_size": 256, "num_attention_heads": 8},

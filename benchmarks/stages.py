@@ -1,4 +1,4 @@
-"""The released order of work, ours, and the floor, side by side: python benchmarks/stages.py [--size nano|mid] [--part …]
+"""The released order of work, ours, and the floor, side by side: python benchmarks/stages.py --size nano|mid --part …
 
 order       one image on the reasoned route: the released code's order (SAM 3 encodes, the MLLM writes, reads all of it
             again for the states, SAM 3 encodes again, draws), ours at batch 1 and 8, and the floor: one encoding, one
@@ -29,7 +29,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bench = Bench(options)
-    told: dict[str, Any] = {"size": options.size, "checkpoint": bench.segmenter.model.digest(), "torch": torch.__version__}
+    told: dict[str, Any] = {
+        "size": options.size,
+        "checkpoint": bench.segmenter.model.digest(),
+        "torch": torch.__version__,
+    }
     told |= {"machine": platform.processor() or platform.machine(), "threads": options.threads, "parts": {}}
-    print(f"{options.size}, checkpoint {told['checkpoint'][:8]}, {options.threads} threads, torch {torch.__version__}\n")
+    print(
+        f"{options.size}, checkpoint {told['checkpoint'][:8]}, {options.threads} threads, torch {torch.__version__}\n"
+    )
     print("| part | variant | CPU s | wall s | spread | against the first |\n|---|---|---|---|---|---|", flush=True)
     for part in options.part or list(PARTS)[:6]:
         told["parts"][part] = PARTS[part](bench)
@@ -210,7 +216,9 @@ def order(bench: Bench) -> dict[str, Any]:
     told["stages_cpu_s"] = {stage: statistics.median(times[1:]) for stage, times in stages.items()}
     told["passes_of_ours"], told["tokens"] = passes[0], int(generation.mask.sum())
     told["tokens_a_second_of_the_floor"] = told["tokens"] / told["stages_cpu_s"]["generate"]
-    print(f"\nstages of the floor, CPU s: {told['stages_cpu_s']}; ours: {passes[0]} passes for {told['tokens']} tokens\n")
+    print(
+        f"\nstages of the floor, CPU s: {told['stages_cpu_s']}; ours: {passes[0]} passes for {told['tokens']} tokens\n"
+    )
     return told
 
 
