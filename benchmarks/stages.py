@@ -1,4 +1,4 @@
-"""The released order of work, ours, and the floor, side by side: python benchmarks/stages.py --size nano|mid --part …
+"""The released order of work, ours, and the floor, side by side: python benchmarks/stages.py --size nano|mid --part P
 
 order       one image on the reasoned route: the released code's order (SAM 3 encodes, the MLLM writes, reads all of it
             again for the states, SAM 3 encodes again, draws), ours at batch 1 and 8, and the floor: one encoding, one
@@ -71,17 +71,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bench = Bench(options)
-    told: dict[str, Any] = {
-        "size": options.size,
-        "checkpoint": bench.segmenter.model.digest(),
-        "torch": torch.__version__,
-    }
-    told |= {"machine": platform.processor() or platform.machine(), "threads": options.threads, "parts": {}}
-    print(
-        f"{options.size}, checkpoint {told['checkpoint'][:8]}, {options.threads} threads, torch {torch.__version__}\n"
-    )
+    digest, machine = bench.segmenter.model.digest(), platform.processor() or platform.machine()
+    told: dict[str, Any] = {"size": options.size, "checkpoint": digest, "torch": torch.__version__, "parts": {}}
+    told |= {"machine": machine, "threads": options.threads, "frame": bench.side}
+    print(f"{options.size}, checkpoint {digest[:8]}, {options.threads} threads, torch {torch.__version__}\n")
     print("| part | variant | CPU s | wall s | spread | against the first |\n|---|---|---|---|---|---|", flush=True)
     for part in options.part or list(PARTS)[:6]:
+        bench.warm_up()
         told["parts"][part] = PARTS[part](bench)
         if options.out:
             options.out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -104,6 +100,10 @@ class Bench:
             self.head, side = self.segmenter.model.reasoner.mllm.lm_head, options.frame
         self.side = side
         self.references = [Reference(_scene(side, 900 + n), box=(20.0, 20.0, 70.0, 60.0)) for n in range(4)]
+
+    def warm_up(self) -> None:
+        """Answer a picture that no part asks about, so that nothing is met for the first time."""
+        self.segmenter.segment_batch([self.query(99)], route="reason")
 
     def query(self, number: int) -> Query:
         """A question about picture `number`, ready for a batch."""
@@ -139,7 +139,7 @@ def _scene(side: int, number: int) -> Image.Image:
 
 
 def take_turns(
-    part: str, variants: dict[str, Variant], rounds: int, shares: dict[str, int] | None = None, warm: bool = True
+    part: str, variants: dict[str, Variant], rounds: int, shares: dict[str, int] | None = None
 ) -> dict[str, Any]:
     """Run variants by turns, on other pictures each round, print a line a variant, and give all figures.
 
@@ -148,17 +148,14 @@ def take_turns(
         variants: the first is what the others are held against.
         rounds: of all of them.
         shares: images that a variant answers at a time, where it is not one.
-        warm: whether a round before the first is left out.
     """
     taken: dict[str, list[Timing]] = {name: [] for name in variants}
-    for number in range(-1 if warm else 0, rounds):
+    for number in range(rounds):
         for name, run in variants.items():
             share = (shares or {}).get(name, 1)
             wall, cpu = time.perf_counter(), time.process_time()
             run(100 * (number + 1))
-            timing = ((time.process_time() - cpu) / share, (time.perf_counter() - wall) / share)
-            if number >= 0:
-                taken[name].append(timing)
+            taken[name].append(((time.process_time() - cpu) / share, (time.perf_counter() - wall) / share))
     return {name: _told(part, name, timings, next(iter(taken.values()))) for name, timings in taken.items()}
 
 
@@ -177,7 +174,6 @@ def order(bench: Bench) -> dict[str, Any]:
     stages: dict[str, list[float]] = {}
     results: dict[str, list[SegmentationResult]] = {}
     masks: dict[str, list[Any]] = {}
-    passes: list[int] = []
 
     @torch.no_grad()
     def released(first: int) -> None:
@@ -212,13 +208,11 @@ def order(bench: Bench) -> dict[str, Any]:
         _require_same(text, mask, one)
         _require_same(text, mask, other)
     generation, _ = bench.segmenter.respond([bench.query(7)])
-    passes.append(generation.passes)
-    told["stages_cpu_s"] = {stage: statistics.median(times[1:]) for stage, times in stages.items()}
-    told["passes_of_ours"], told["tokens"] = passes[0], int(generation.mask.sum())
+    told["stages_cpu_s"] = {stage: statistics.median(times) for stage, times in stages.items()}
+    told["passes_of_ours"], told["tokens"] = generation.passes, int(generation.mask.sum())
     told["tokens_a_second_of_the_floor"] = told["tokens"] / told["stages_cpu_s"]["generate"]
-    print(
-        f"\nstages of the floor, CPU s: {told['stages_cpu_s']}; ours: {passes[0]} passes for {told['tokens']} tokens\n"
-    )
+    print(f"\nstages of the floor, CPU s: {told['stages_cpu_s']}")
+    print(f"ours: {told['passes_of_ours']} passes for {told['tokens']} tokens\n", flush=True)
     return told
 
 
@@ -277,7 +271,7 @@ def prefix(bench: Bench) -> dict[str, Any]:
 
     variants = {"each anew": stream("anew", 1), "beginning kept": stream("kept", 1)}
     variants |= {f"kept, {size} at a time": stream("one", size)}
-    told = take_turns("prefix", variants, 1, dict.fromkeys(variants, images), warm=False)
+    told = take_turns("prefix", variants, 1, dict.fromkeys(variants, images))
     for one, *others in zip(*results.values(), strict=True):
         for other in others:
             _require_same(one.response.text if one.response else "", one.mask, other)
