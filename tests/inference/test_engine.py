@@ -441,6 +441,18 @@ def test_many_concepts_of_one_picture_share_its_encoding(nano, presence, replies
     assert encoded == [1, 1] and [result.route for result in results] == [Route.REASONED] * 2
 
 
+def test_references_are_compared_once_with_a_picture(nano, presence, monkeypatch):
+    compared = []
+    evidence = nano.model.segmenter.evidence_for
+    monkeypatch.setattr(
+        nano.model.segmenter,
+        "evidence_for",
+        lambda glance, seen: compared.append(len(glance)) or evidence(glance, seen),
+    )
+    nano.concepts(picture(), ["cat", "dog", "cow"], four_references(), route="direct")
+    assert compared == [1]
+
+
 @pytest.mark.parametrize(
     ("concepts", "told"), [("cat", "Put it into a list"), ([], "no concepts"), (None, "several concepts")]
 )

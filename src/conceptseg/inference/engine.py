@@ -60,8 +60,9 @@ class ConceptSegmenter:
     Of a concept neither blanks nor invisible signs count, and capitals only where the checkpoint was trained on them;
     whatever it spells, a chat's control tokens included, the models read as text. References are an iterable of
     `Reference`s, pictures (unmarked), or pairs of a picture with its mask or box; one alone will do. What is remembered
-    between calls (the last mosaic, the last picture's features) is looked up by content: corrected files and edited
-    arrays are read again.
+    between calls is looked up by content: corrected files and edited arrays are read again. It is the last mosaic, the
+    last picture's features, and of the last four ways in which prompts began what the MLLM read and said: what was said
+    before is drafted and confirmed, which leaves texts as they are, and masks as they are but for rounding.
     """
 
     def __init__(self, model: ConceptSegModel) -> None:

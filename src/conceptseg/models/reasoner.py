@@ -256,7 +256,7 @@ class Reasoner(nn.Module):
             with _drawn_by(seed, self.mllm.device):
                 writer.write(opening_of(self.mllm, inputs, start), rows)
             if start is not None and not any(begun):
-                start.kept.responses.extend(row.tokens for row in rows[-1:])
+                start.kept.responses.extend(row.tokens for row in rows)
             return self._as_generation(rows, begun_ids, writer.passes)
 
     def _row(self, prompt: Prompt, begun: list[int], earlier: Iterable[Sequence[int]]) -> Row:
