@@ -44,6 +44,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
+	$(BIN)/python benchmarks/stages.py --rounds 3 --out stages.json
 	$(BIN)/python benchmarks/inference_speed.py
 
 clean:

@@ -24,6 +24,7 @@ from conceptseg.inference.inputs import (
     Query,
     Question,
     Request,
+    as_concepts,
     as_images,
     check_batch_size,
     chunks,
@@ -65,8 +66,9 @@ class ConceptSegmenter:
     Of a concept neither blanks nor invisible signs count, and capitals only where the checkpoint was trained on them;
     whatever it spells, a chat's control tokens included, the models read as text. References are an iterable of
     `Reference`s, pictures (unmarked), or pairs of a picture with its mask or box; one alone will do. What is remembered
-    between calls (the last mosaic, the last picture's features) is looked up by content: corrected files and edited
-    arrays are read again.
+    between calls is looked up by content: corrected files and edited arrays are read again. It is the last mosaic, the
+    last picture's features, and of the last four ways in which prompts began what the MLLM read and said: what was said
+    before is drafted and confirmed, which leaves texts as they are, and masks as they are but for rounding.
     """
 
     def __init__(self, model: ConceptSegModel) -> None:
@@ -132,6 +134,47 @@ class ConceptSegmenter:
         )
         question = self.put(concept, references)
         return self._answer([question.about(image)], request)[0]
+
+    def concepts(
+        self,
+        image: ImageSource,
+        concepts: Iterable[str | Rule],
+        references: References = (),
+        *,
+        batch_size: int = 8,
+        route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[SegmentationResult]:
+        """Many concepts in one image, in their order: the image is read once, encoded once, and shown once.
+
+        Args:
+            image: as for a single concept.
+            concepts: what to look for, in words, or rules; each rule brings its references, and, where `route` is
+                "auto", its route.
+            references: of all concepts that are words.
+            batch_size: concepts at a time.
+            route: as for a single concept.
+            always: as for a single concept.
+            samples: as for a single concept.
+            seed: as for a single concept.
+
+        Raises:
+            ImageError: the image or a reference cannot be read.
+            InputError: `concepts` is one concept or none, or as for a single one.
+        """
+        size, asked = check_batch_size(batch_size), as_concepts(concepts)
+        questions = [self.put(one, () if isinstance(one, Rule) else references) for one in asked]
+        first = questions[0].about(image)
+        queries = [replace(first, concept=q.concept, references=q.references, rule=q.rule) for q in questions]
+        results: dict[int, SegmentationResult] = {}
+        for own in dict.fromkeys(map(_route_of, asked)):
+            request = Request.of(route, own, always=always, samples=samples, seed=seed)
+            for places in chunks([place for place, one in enumerate(asked) if _route_of(one) is own], size):
+                answers = self._answer([queries[place] for place in places], request)
+                results |= dict(zip(places, answers, strict=True))
+        return [results[place] for place in range(len(asked))]
 
     def stream(
         self,
@@ -352,7 +395,8 @@ class ConceptSegmenter:
         model = self.model
         prompts = [model.build_prompt(q.concept, q.image, q.mosaic) for q in queries]
         begun = [query.rule.begun if query.rule else "" for query in queries]
-        generation = model.reason(prompts, temperature=temperature, seed=seed, begun=begun if any(begun) else ())
+        how: dict[str, Any] = {"temperature": temperature, "seed": seed, "begun": begun if any(begun) else ()}
+        generation = model.reason(prompts, remember=True, **how)
         return generation, [self._read(text, query) for text, query in zip(generation.texts, queries, strict=True)]
 
     @torch.no_grad()

@@ -33,6 +33,7 @@ __all__ = [
     "Query",
     "Question",
     "Request",
+    "as_concepts",
     "as_images",
     "check_batch_size",
     "chunks",
@@ -247,6 +248,20 @@ def as_images(images: object) -> Iterable[ImageSource]:
     if not isinstance(images, Iterable) or isinstance(images, Mapping):
         raise InputError(f"Expected several images (a list, a generator), got {type(images).__name__}.")
     return images
+
+
+def as_concepts(concepts: Iterable[T]) -> list[T]:
+    """Several concepts, as they came.
+
+    Raises:
+        InputError: it is one concept, or none.
+    """
+    if isinstance(concepts, (str, Mapping)) or not isinstance(concepts, Iterable):
+        raise InputError(f"Expected several concepts, got {concepts!r}. Put it into a list: [concept].")
+    listed = list(concepts)
+    if not listed:
+        raise InputError("There are no concepts to look for: give at least one.")
+    return listed
 
 
 def check_batch_size(value: object) -> int:

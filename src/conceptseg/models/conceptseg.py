@@ -30,7 +30,7 @@ from conceptseg.models.publishing import HubWriter, is_hub_id, push_folder, repo
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
 from conceptseg.models.segmenter import PromptSegmenter, PromptTokens
 from conceptseg.models.translation import ConceptTranslation
-from conceptseg.protocol import Mosaic, render_prompt
+from conceptseg.protocol import Mosaic, expected_parts, render_prompt
 from conceptseg.words import check_words
 
 __all__ = ["CONFIG_FILE", "CTM_FILE", "ConceptSegConfig", "ConceptSegModel", "ProtocolConfig", "load_model"]
@@ -114,7 +114,9 @@ class ConceptSegModel(nn.Module):
         images = ([mosaic.image] if mosaic else []) + [resize_image(target, frame_hw)]
         text = render_prompt(self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording)
         text_first = protocol.layout == "target_last"
-        return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first)
+        has_proxy = mosaic is not None and mosaic.proxy_index is not None
+        parts = expected_parts(check=has_proxy and protocol.expects_rule, rule=protocol.expects_rule)
+        return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first, parts=parts)
 
     @property
     def has_prior(self) -> bool:
@@ -148,10 +150,17 @@ class ConceptSegModel(nn.Module):
         temperature: float = 0.0,
         begun: Sequence[str] = (),
         seed: int | None = None,
+        remember: bool = False,
     ) -> Generation:
         """Responses and their hidden states H; see `Reasoner.generate`."""
-        limit = self.config.protocol.max_new_tokens
-        return self.reasoner.generate(prompts, max_new_tokens=limit, temperature=temperature, begun=begun, seed=seed)
+        return self.reasoner.generate(
+            prompts,
+            max_new_tokens=self.config.protocol.max_new_tokens,
+            temperature=temperature,
+            begun=begun,
+            seed=seed,
+            remember=remember,
+        )
 
     def digest(self) -> str:
         """What tells one checkpoint from another: its protocol, and a sample of every tensor but the MLLM's.

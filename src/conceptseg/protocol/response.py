@@ -26,6 +26,7 @@ __all__ = [
     "ANSWER_WORDS",
     "Problem",
     "Response",
+    "expected_parts",
     "format_box",
     "format_response",
     "parse_response",
@@ -132,6 +133,12 @@ class Response:
         return usable_words(self.answer and _FOREIGN_TAG.sub(" ", self.answer))
 
 
+def expected_parts(*, check: bool = True, rule: bool = True) -> tuple[str, ...]:
+    """The parts that a response in strict form has, in order, with or without `<check>` and `<rule>`."""
+    left_out = {name for name, wanted in (("check", check), ("rule", rule)) if not wanted}
+    return tuple(part for part in _PARTS if part not in left_out)
+
+
 def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = True) -> Response:
     """Read any text as a response.
 
@@ -145,7 +152,8 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
         expect_check: Whether the prompt asked for `<check>`, i.e. whether the mosaic had a proxy.
         expect_rule: Whether the prompt asked for `<rule>`; False for the "direct" template.
     """
-    expected = {"think": True, "rule": expect_rule, "check": expect_check, "bbox": True, "answer": True}
+    wanted = expected_parts(check=expect_check, rule=expect_rule)
+    expected = {part: part in wanted for part in _PARTS}
     raw = text.encode("utf-8", "surrogatepass")
     lowered = raw.lower()  # of bytes: changes ASCII letters only, so that positions stay
     counts = {tag: lowered.count(tag) for tag in _TAGS}

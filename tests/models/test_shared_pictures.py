@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from conceptseg.training.shared_pictures import first_places, share_pictures
+from conceptseg.models.shared_pictures import first_places, share_pictures
 from tests.models.tiny import tiny_mllm
 
 SIDE = 12
