@@ -10,13 +10,18 @@ from jaxtyping import Bool, Float, Shaped
 from numpy.typing import ArrayLike
 
 from conceptseg.errors import InputError
-from conceptseg.masks import NOTE_VOID, Selection, read_integers
+from conceptseg.masks import IGNORE_VALUE, NOTE_VOID, Selection, read_integers
+from conceptseg.masks.reading import flat_share
 from conceptseg.metrics.protocols import Protocol
 
 __all__ = ["IgnoreAs", "Pair", "make_pair"]
 
 IgnoreAs: TypeAlias = Literal["exclude", "foreground", "background"]
 """What becomes of pixels that carry the ignore label: ReasonSeg is evaluated in all three ways."""
+
+
+_MOST_LABELS = 32
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,14 @@ def make_pair(
 
 
 def _checked_arrays(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    arrays = {"prediction": np.asarray(prediction), "truth": np.asarray(truth)}
+    given = {"prediction": prediction, "truth": truth}
+    for name, array in given.items():
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise InputError(
+                f"The {name} is a masked array, whose masked pixels would count: fill them with a value, and give that "
+                "of the truth as ignore=."
+            )
+    arrays = {name: np.asarray(array) for name, array in given.items()}
     for name, array in arrays.items():
         if array.ndim != 2 or array.size == 0:
             raise InputError(f"The {name} must be a two-dimensional array (height, width), got shape {array.shape}.")
@@ -100,13 +112,27 @@ def _prediction_values(array: Shaped[np.ndarray, "h w"]) -> Bool[np.ndarray, "h 
     if array.dtype.kind == "b":
         return array
     top = _checked_top(array, "prediction")
-    if top == 255 and array.max() <= 128 and len(np.unique(array)) <= 2:
-        raise InputError(
-            f"The prediction holds {array.min()} and {array.max()} alone, which would count as {array.max()} of 255: "
-            "a mask of labels? Pass prediction == label, or 0 and 1."
-        )
+    if top == 255:
+        _refuse_labels(array)
     binary = array > top / 2
     return binary if np.array_equal(binary * top, array) else array.astype(np.float64) / top
+
+
+def _refuse_labels(array: Shaped[np.ndarray, "h w"]) -> None:
+    """Refuse a prediction that is a map of labels, which would count as faint: 1 of 255, 2 of 255 …"""
+    values = np.unique(array)
+    faint = values[(values > 0) & (values < 255)]
+    has_top = values[-1] == 255
+    if len(faint) == 0 or faint.max() > IGNORE_VALUE or (has_top and faint.tolist() == [IGNORE_VALUE]):
+        return
+    if (len(values) <= 2 and not has_top) or (
+        len(values) <= _MOST_LABELS and flat_share(array, np.isin(array, faint)) > 0.5
+    ):
+        raise InputError(
+            f"The prediction holds {', '.join(map(str, values[:_SHOWN].tolist()))}{', …' * (len(values) > _SHOWN)}, "
+            f"which would count as {faint[0]} of 255 and so on: a map of labels? Pass prediction == label, or 0 and 1; "
+            "probabilities as floats in 0..1."
+        )
 
 
 def _read_truth(
