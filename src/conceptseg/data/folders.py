@@ -48,9 +48,10 @@ def pair_folders(
     """One sample for every image that has a mask of its name.
 
     Names are compared without the folder's path and the suffix. A mask of the very name goes first; else its name may
-    end in `_mask`, `_gt`, `_label`, `_segmentation` … besides, or be the image's with its suffix; where none does, capitals and the
-    form of accented letters do not count. A mask belongs to one image. Both folders are searched at any depth, and sub-folders must agree; where one lies in the other, or both are
-    one, a file is an image or a mask, never both.
+    end in `_mask`, `_gt`, `_label`, `_segmentation` … besides, or be the image's with its suffix; where none does,
+    capitals and the form of accented letters do not count. A mask belongs to one image. Both folders are searched at
+    any depth, and sub-folders must agree; where one lies in the other, or both are one, a file is an image or a mask,
+    never both.
 
     Args:
         images: a folder of pictures.
