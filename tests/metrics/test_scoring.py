@@ -257,3 +257,18 @@ def test_masked_arrays_are_refused() -> None:
     truth = np.ma.masked_array(np.ones((2, 2), bool), mask=[[True, False], [False, False]])
     with pytest.raises(InputError, match=r"The truth is a masked array.*ignore="):
         score(np.ones((2, 2), bool), truth)
+
+
+def test_labels_that_were_divided_by_255_are_no_faint_masks() -> None:
+    target = np.zeros((6, 6), bool)
+    target[1:4, 1:4] = True
+    with pytest.raises(InputError, match=r"truth's largest value is 0\.003922.*divided by 255"):
+        score(target, target / 255)
+    with pytest.raises(InputError, match=r"a map of labels\?"):
+        score((target / 255).astype(np.float32), target)
+    assert score(np.full((6, 6), 0.01), target)["iou"] == 0
+
+
+def test_labels_that_no_float_holds_select_nothing() -> None:
+    assert score(np.zeros((2, 2)), np.ones((2, 2)), label=10**400)["iou"] == 1
+    assert score(np.ones((2, 2)), np.ones((2, 2)), ignore=10**400)["iou"] == 1

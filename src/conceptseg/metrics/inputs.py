@@ -21,6 +21,7 @@ IgnoreAs: TypeAlias = Literal["exclude", "foreground", "background"]
 
 
 _MOST_LABELS = 32
+_FAINT = 20 / 255
 _SHOWN = 6
 
 
@@ -114,6 +115,10 @@ def _prediction_values(array: Shaped[np.ndarray, "h w"]) -> Bool[np.ndarray, "h 
     top = _checked_top(array, "prediction")
     if top == 255:
         _refuse_labels(array)
+    elif array.dtype.kind == "f" and 0 < array.max() <= _FAINT:
+        levels = array.astype(np.float64) * 255
+        if np.abs(levels - np.rint(levels)).max() < 1e-3:
+            _refuse_labels(np.rint(levels).astype(np.uint8))
     binary = array > top / 2
     return binary if np.array_equal(binary * top, array) else array.astype(np.float64) / top
 
@@ -140,11 +145,16 @@ def _read_truth(
 ) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
     """(foreground, not judged) of a truth: integers by the one table of masks, 8-bit greys cut by the protocol."""
     if array.dtype.kind == "f":
-        ignored = np.zeros(array.shape, dtype=bool) if ignore is None else array == ignore
+        ignored = _equal(array, ignore)
         if label is not None:
-            return (array == label) & ~ignored, ignored
+            return _equal(array, label) & ~ignored, ignored
         kept = np.where(ignored, 0, array)
         _checked_top(kept, "truth")
+        if 0 < kept.max() <= _FAINT:
+            raise InputError(
+                f"The truth's largest value is {kept.max():.4g}, of which nothing counts as foreground: a mask of labels "
+                "divided by 255? Pass truth > 0, or 0 and 1."
+            )
         return kept > 0.5, ignored
     reading = read_integers(array, "given as truth", Selection(label, ignore))
     by_table = label is not None or NOTE_VOID in reading.notes or array.max() > 255
@@ -153,6 +163,14 @@ def _read_truth(
     if by_table or kept.max() <= 1:
         return reading.target, ignored
     return kept > protocol.truth_above, ignored
+
+
+def _equal(array: Shaped[np.ndarray, "h w"], value: int | None) -> Bool[np.ndarray, "h w"]:
+    """Where an array holds a value; nowhere, if floats cannot hold it."""
+    if value is None or abs(value) > 2**53:
+        return np.zeros(array.shape, dtype=bool)
+    found: Bool[np.ndarray, "h w"] = array == value
+    return found
 
 
 def _checked_top(array: Shaped[np.ndarray, "h w"], name: str) -> int:
