@@ -20,9 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.fuzz.targets import TARGETS, Tally, run
-
 from conceptseg.files import replacing
+from tests.fuzz.targets import TARGETS, Tally, run
 
 RECORD = Path(__file__).resolve().parent.parent / "docs" / "figures" / "fuzz.json"
 

@@ -19,9 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the models and data are those of the tests
 
-from tests.kills import CASES, Case, quiet_run, survive_round
-
 from conceptseg.files import replacing
+from tests.kills import CASES, Case, quiet_run, survive_round
 
 RECORD = Path(__file__).resolve().parent.parent / "docs" / "figures" / "kills.json"
 

@@ -21,7 +21,8 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e007f]"
 )  # soft hyphens, zero-width blanks, marks of direction, byte order marks, tags, noncharacters
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_OTHER_FORMS = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\ufb00-\ufb06]")  # full-width Latin, ligatures
+# Full-width Latin letters and digits, and ligatures of f.
+_OTHER_FORMS = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\ufb00-\ufb06]")
 _JOINERS = re.compile("(?:^|(?<=[\x00-\x7f\\s]))[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f\\s]|$)")
 
 

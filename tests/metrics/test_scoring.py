@@ -262,7 +262,7 @@ def test_masked_arrays_are_refused() -> None:
 def test_labels_that_were_divided_by_255_are_no_faint_masks() -> None:
     target = np.zeros((6, 6), bool)
     target[1:4, 1:4] = True
-    with pytest.raises(InputError, match=r"truth's largest value is 0\.003922.*divided by 255"):
+    with pytest.raises(InputError, match=r"truth's largest value is 0\.003922.*labels divided by 255"):
         score(target, target / 255)
     with pytest.raises(InputError, match=r"a map of labels\?"):
         score((target / 255).astype(np.float32), target)

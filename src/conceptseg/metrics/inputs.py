@@ -152,8 +152,8 @@ def _read_truth(
         _checked_top(kept, "truth")
         if 0 < kept.max() <= _FAINT:
             raise InputError(
-                f"The truth's largest value is {kept.max():.4g}, of which nothing counts as foreground: a mask of labels "
-                "divided by 255? Pass truth > 0, or 0 and 1."
+                f"The truth's largest value is {kept.max():.4g}, of which nothing counts as foreground: a mask of "
+                "labels divided by 255? Pass truth > 0, or 0 and 1."
             )
         return kept > 0.5, ignored
     reading = read_integers(array, "given as truth", Selection(label, ignore))
