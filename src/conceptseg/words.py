@@ -30,8 +30,9 @@ def tidy_words(text: str) -> str:
     """The same words with single blanks between them and none around, nothing invisible, composed (NFC).
 
     A blank is whatever Unicode calls whitespace, line ends and control characters included. Zero-width signs and marks
-    of direction are dropped; a joiner stays where it shapes a script or an emoji, not beside ASCII. Full-width Latin letters
-    and digits, and ligatures of f, become plain ones. Applying it twice changes nothing more. Letters keep their case.
+    of direction are dropped; a joiner stays where it shapes a script or an emoji, not beside ASCII. Full-width Latin
+    letters and digits, and ligatures of f, become plain ones. Applying it twice changes nothing more. Letters keep
+    their case.
     """
     visible = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
     visible = _OTHER_FORMS.sub(lambda found: unicodedata.normalize("NFKC", found.group()), visible)
