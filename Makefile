@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all test-nightly checks format bench clean
+.PHONY: setup demo test test-all test-nightly fuzz kills checks format bench clean
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -32,6 +32,13 @@ test-all: $(READY)
 test-nightly: $(READY)
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation deepspeed==0.19.8
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not gpu' --durations=0
+
+# 10⁵ inputs that nobody foresaw, and 100 kills: minutes each; what they found is kept in docs/figures, and gone on from.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py
+
+kills: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py
 
 checks: $(READY)
 	$(BIN)/ruff format --check .

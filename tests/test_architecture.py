@@ -22,6 +22,7 @@ FLOORS = [
         "geometry",
         "files",
         "formats",
+        "json_text",
         "ledger",
         "naming",
         "words",

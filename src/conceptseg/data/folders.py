@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import InputError, SampleError
 from conceptseg.images import ImageSource, select_label
 from conceptseg.masks import Label
+from conceptseg.naming import name_key
 
 __all__ = ["PairedFolders", "hold_out", "pair_folders"]
 
@@ -47,9 +48,10 @@ def pair_folders(
     """One sample for every image that has a mask of its name.
 
     Names are compared without the folder's path and the suffix. A mask of the very name goes first; else its name may
-    end in `_mask`, `_gt`, `_label`, `_segmentation` … besides, or be the image's with its suffix. A mask belongs to one
-    image. Both folders are searched at any depth, and sub-folders must agree; where one lies in the other, or both are
-    one, a file is an image or a mask, never both.
+    end in `_mask`, `_gt`, `_label`, `_segmentation` … besides, or be the image's with its suffix; where none does,
+    capitals and the form of accented letters do not count. A mask belongs to one image. Both folders are searched at
+    any depth, and sub-folders must agree; where one lies in the other, or both are one, a file is an image or a mask,
+    never both.
 
     Args:
         images: a folder of pictures.
@@ -161,7 +163,8 @@ def _bare(name: str) -> str:
 
 
 def _match(pictures: _Names, truths: _Names) -> dict[str, str]:
-    """Image name → mask name: exact names first, then the image's with its suffix, then endings in their order."""
+    """Image name → mask name: exact names first, then the image's with its suffix, then endings in their order; last
+    the same by names that some file system takes for one (capitals, composed letters), where only one mask has it."""
     pairs = {name: name for name in pictures if name in truths}
     taken = set(pairs)
     by_bare: dict[str, list[str]] = defaultdict(list)
@@ -174,7 +177,16 @@ def _match(pictures: _Names, truths: _Names) -> dict[str, str]:
         if free is not None:
             pairs[name] = free
             taken.add(free)
-    return pairs
+    alike = _alone_by_key({mask: _bare(mask) for mask in truths})
+    wanted = _alone_by_key({name: name for name in pictures})
+    both = ((wanted[key], alike[key]) for key in wanted.keys() & alike.keys())
+    return pairs | {name: mask for name, mask in both if name not in pairs and mask not in taken}
+
+
+def _alone_by_key(named: Mapping[str, str]) -> dict[str, str]:
+    """By the key of their second name, those that share it with no other."""
+    keys = Counter(map(name_key, named.values()))
+    return {name_key(other): name for name, other in named.items() if keys[name_key(other)] == 1}
 
 
 def _ambiguous(names: _Names, what: str) -> Iterator[tuple[str, str]]:

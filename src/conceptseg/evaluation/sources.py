@@ -10,6 +10,7 @@ split, all of them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -115,9 +116,9 @@ def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:
     if spec.startswith("world:"):
         return [_open_world(spec, references, seed)]
     matched = _BENCHMARK.fullmatch(spec)
-    if matched and not Path(spec).exists():
+    if matched and not os.path.exists(spec):
         return [_open_benchmark(matched, references, seed)]
-    folder, _, split = (spec, "", "") if Path(spec).is_dir() else spec.partition("#")
+    folder, _, split = (spec, "", "") if os.path.isdir(spec) else spec.partition("#")
     parts = _folders_in(Path(folder))
     if not parts:
         raise InputError(
@@ -148,9 +149,9 @@ def _typed(text: str) -> str | int | float | None:
 
 
 def _folders_in(top: Path) -> list[Path]:
-    if (top / SAMPLES_FILE).is_file():
+    if os.path.isfile(top / SAMPLES_FILE):
         return [top]
-    return sorted(index.parent for index in top.glob(f"*/{SAMPLES_FILE}")) if top.is_dir() else []
+    return sorted(index.parent for index in top.glob(f"*/{SAMPLES_FILE}")) if os.path.isdir(top) else []
 
 
 def _open_folder(folder: Path, split: str | None, references: int | None, seed: int) -> DataSource:

@@ -236,7 +236,7 @@ def as_images(images: object) -> Iterable[ImageSource]:
     Raises:
         InputError: it is one image, a folder's name, or nothing that could be gone through.
     """
-    if isinstance(images, (str, Path)) and Path(images).is_dir():
+    if isinstance(images, (str, Path)) and os.path.isdir(images):
         raise InputError(
             f"{str(images)!r} is a folder: give the pictures in it, e.g. sorted(Path({str(images)!r}).glob('*.jpg'))."
         )

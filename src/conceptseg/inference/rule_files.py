@@ -7,6 +7,7 @@ elsewhere; nothing is unpacked to disk; sizes are bounded before and while readi
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from conceptseg.errors import ImageError, InputError
 from conceptseg.files import replacing
 from conceptseg.images import load_image, load_mask
 from conceptseg.inference.router import Route
+from conceptseg.json_text import parse_json
 from conceptseg.validation import explain_mistakes
 
 __all__ = ["PictureRecord", "RulePixels", "RuleRecord", "read_rule_file", "write_rule_file"]
@@ -122,7 +124,7 @@ def write_rule_file(record: RuleRecord, pixels: Sequence[RulePixels], path: Path
     Raises:
         InputError: the folder does not exist, or the path is one.
     """
-    if path.is_dir() or not path.parent.is_dir():
+    if os.path.isdir(path) or not os.path.isdir(path.parent):
         raise InputError(f"A rule cannot be written to {path}: name a file in a folder that exists, e.g. defect.rule.")
     with replacing(path) as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(_INDEX, _DATE), record.to_json(), zipfile.ZIP_DEFLATED)
@@ -139,7 +141,7 @@ def read_rule_file(path: Path) -> tuple[RuleRecord, list[RulePixels]]:
     Raises:
         InputError: there is none, or it is not one of ours: what is wrong is told.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"There is no rule file {str(path)!r}: `conceptseg rule learn` makes one.")
     if path.stat().st_size > _LARGEST_FILE:
         raise InputError(f"{path} is no rule: {path.stat().st_size} bytes are more than one has.")
@@ -171,7 +173,7 @@ def _read(archive: zipfile.ZipFile) -> tuple[RuleRecord, list[RulePixels]]:
 
 def _parse(content: bytes) -> RuleRecord:
     try:
-        told: Any = json.loads(content.decode("utf-8"))
+        told: Any = parse_json(content.decode("utf-8"))
         return RuleRecord.model_validate(told)
     except ValidationError as error:
         raise InputError("; ".join(explain_mistakes(error, RuleRecord)) + ".") from error

@@ -77,7 +77,8 @@ _TAGS = (*_OPEN.values(), *_CLOSE.values())
 _WORDS_OF = ("rule", "answer")
 _SIGNS_OF_TAGS = ("<", "\uff1c", "&lt;", "/")
 _SEEN_CHARACTERS, _SEEN_TAGS = 8192, 64  # what lies beyond in a part with tags inside is no words worth looking for
-_FOREIGN_TAG = re.compile(r"</?[A-Za-z][^<>]{0,80}>")
+_FOREIGN_TAG = re.compile(r"</?[A-Za-z][^<>]{0,80}>|<\|[^<>]{0,80}\|>")  # of HTML, and control tokens in letters
+_EMPHASIS = '*`"\u201c\u201d '
 _LT, _GT, _GAP = "(?:[<\uff1c]|&lt;)", "(?:[>\uff1e]|&gt;)", "\\s{0,3}"
 _NAME = "|".join(_PARTS)
 _BEGUN = "|".join(sorted({begun for part in _PARTS for begun in accumulate(part)}, reverse=True))
@@ -126,11 +127,12 @@ class Response:
 
     @property
     def words(self) -> str | None:
-        """The answer as SAM 3 is given it, without tags of any other language and with its blanks put in order.
+        """The answer as SAM 3 is given it: without tags of any other language, control tokens, and quotation marks or
+        Markdown's emphasis around it; blanks are put in order.
 
         None where it says nothing that could be read.
         """
-        return usable_words(self.answer and _FOREIGN_TAG.sub(" ", self.answer))
+        return usable_words(self.answer and _FOREIGN_TAG.sub(" ", self.answer).strip(_EMPHASIS))
 
 
 def expected_parts(*, check: bool = True, rule: bool = True) -> tuple[str, ...]:

@@ -146,6 +146,16 @@ def test_a_file_name_that_stands_twice_is_told(root: Path) -> None:
         get_benchmark("coco").read(root)
 
 
+def test_ids_that_stand_twice_are_told(root: Path) -> None:
+    content = json.loads((root / "annotations.json").read_text())
+    change(root, images=[*content["images"], content["images"][0] | {"file_name": "other.png"}])
+    with pytest.raises(SampleError, match="1 ids stand for several pictures"):
+        get_benchmark("coco").read(root)
+    change(root, images=content["images"], categories=[*content["categories"], content["categories"][0]])
+    with pytest.raises(SampleError, match="1 ids stand for several categories"):
+        get_benchmark("coco").read(root)
+
+
 def test_a_folder_to_train_on_is_built_from_it(root: Path, tmp_path: Path) -> None:
     assert main(["data", "build", "coco", str(root / "annotations.json"), "--out", str(tmp_path / "mine")]) == 0
     samples = read_samples(tmp_path / "mine")

@@ -160,9 +160,14 @@ class _Content:
             of_name = regions.setdefault(names[row["category_id"]], defaultdict(list))
             of_name[row["image_id"]].append((row["segmentation"], bool(row.get("iscrowd"))))
         problems = [f"{len(ids)} annotations {fault}: {_listed(ids)}" for fault, ids in faults.items()]
-        twice = [name for name, count in Counter(name for name, _ in pictures.values()).items() if count > 1]
-        if twice:
-            problems.append(f"{len(twice)} file names stand for several pictures: {_listed(twice)}")
+        for what, told in (
+            ("file names stand for several pictures", [row["file_name"] for row in content["images"]]),
+            ("ids stand for several pictures", [row["id"] for row in content["images"]]),
+            ("ids stand for several categories", [row["id"] for row in content["categories"]]),
+        ):
+            twice = [str(name) for name, count in Counter(told).items() if count > 1]
+            if twice:
+                problems.append(f"{len(twice)} {what}: {_listed(twice)}")
         return cls(pictures, regions, problems)
 
 

@@ -93,11 +93,11 @@ def parse_reference(
     """
     for cut in _cuts(text):
         image, mark = text[:cut], text[cut + 1 :]
-        if not Path(image).is_file():
+        if not os.path.isfile(image):
             continue
         if not mark:
             return Reference(_absolute(image))
-        if Path(mark).is_file():
+        if os.path.isfile(mark):
             return Reference(_absolute(image), mask=_absolute(mark), label=label, ignore=ignore)
         if numbers := _four_numbers(mark):
             return _with_box(_absolute(image), numbers, f"{flag} {text!r}")
@@ -129,7 +129,7 @@ def _with_box(image: Path, box: BoxXYXY, text: str) -> Reference:
 
 def _expand(argument: str, exclude: Path) -> Images:
     path = Path(argument)
-    if path.is_dir():
+    if os.path.isdir(path):
         pictures = find_pictures(path, exclude=exclude)
         return Images([picture.path for picture in pictures.found], pictures.left_out)
     if os.path.lexists(path):
@@ -141,8 +141,10 @@ def _expand(argument: str, exclude: Path) -> Images:
 
 def _one_file(path: Path, exclude: Path) -> Images:
     """A file that was named outright: the user knows best what is in it."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{str(path)!r} is a link that leads nowhere.")
+    if not os.path.isfile(path):
+        raise InputError(f"{str(path)!r} is no file but a pipe or device, which would be waited for: save it first.")
     inside = _absolute(path).is_relative_to(exclude.resolve())
     return Images([] if inside else [_absolute(path)], LeftOut())
 

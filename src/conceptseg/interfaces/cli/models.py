@@ -161,6 +161,8 @@ def _format_scores(path: Path) -> str:
         scores: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ""
+    except ValueError as error:
+        return f"scores: {path} is damaged ({error})"
     titles = {"table": "scores", "photographs": "scores on photographs"}
     return "\n\n".join(f"{title}\n{_rows_table(scores[key])}" for key, title in titles.items() if scores.get(key))
 

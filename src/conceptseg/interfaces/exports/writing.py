@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from PIL import Image
 
+from conceptseg.decoding import is_stored_turned
 from conceptseg.errors import ImageError, InputError
 from conceptseg.interfaces.exports.coco import CocoExporter
 from conceptseg.interfaces.exports.exporter import Exporter, ExportOptions
@@ -125,12 +126,11 @@ def _seen(picture: Picture, is_needed: bool) -> list[str]:
     try:
         with Image.open(picture.source) as image:
             width, height = image.size
+            is_turned = is_stored_turned(image)
     except Exception as error:  # decoders raise nearly anything on broken files
         raise ImageError(f"the picture can no longer be read: {error}") from error
-    if picture.size_hw == (height, width):
-        return []
-    if picture.size_hw == (width, height):
-        return ["turned"]
+    if picture.size_hw in ((height, width), (width, height)):
+        return ["turned"] if is_turned or picture.size_hw != (height, width) else []
     raise ImageError(f"the picture is another by now: {width}×{height}, its mask {picture.size_hw[::-1]}")
 
 
