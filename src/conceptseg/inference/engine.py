@@ -169,9 +169,9 @@ class ConceptSegmenter:
         first = questions[0].about(image)
         queries = [replace(first, concept=q.concept, references=q.references, rule=q.rule) for q in questions]
         results: dict[int, SegmentationResult] = {}
-        for own in dict.fromkeys(map(_route_of, asked)):
-            request = Request.of(route, own, always=always, samples=samples, seed=seed)
-            for places in chunks([place for place, one in enumerate(asked) if _route_of(one) is own], size):
+        requests = [self._request(route, one, always=always, samples=samples, seed=seed) for one in asked]
+        for request in dict.fromkeys(requests):
+            for places in chunks([place for place, own in enumerate(requests) if own == request], size):
                 answers = self._answer([queries[place] for place in places], request)
                 results |= dict(zip(places, answers, strict=True))
         return [results[place] for place in range(len(asked))]
