@@ -89,7 +89,9 @@ class ConceptSegModel(nn.Module):
         protocol = self.config.protocol
         frame_hw = (protocol.frame_px, protocol.frame_px)
         images = ([mosaic.image] if mosaic else []) + [resize_image(target, frame_hw)]
-        text = render_prompt(self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording)
+        text = render_prompt(
+            self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording, unit_px=protocol.unit_px
+        )
         text_first = protocol.layout == "target_last"
         return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first)
 

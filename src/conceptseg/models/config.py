@@ -37,8 +37,12 @@ class ProtocolConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     frame_px: int = Field(default=588, gt=0)
-    """Side of the square that mosaic and target are stretched to; all boxes in prompts and responses live in it.
+    """Side of the square that mosaic and target are stretched to; all boxes in prompts and responses live in it,
+    in its pixels or in `box_units`.
     588 rather than the paper's 600, because Qwen2.5-VL sees multiples of 28 and would shrink 600 to 588 unasked."""
+    box_units: int | None = Field(default=None, gt=0)
+    """How many units the frame's side has in prompts and responses: 1000 where boxes are relative, as Qwen3-VL has
+    them; None where they are pixels."""
     template: str = "paper"
     """Name of the prompt template: one of `conceptseg.protocol.template_names()`, or that of `instructions`."""
     instructions: Template | None = None
@@ -52,6 +56,11 @@ class ProtocolConfig(BaseModel):
     reference_prior: bool = True
     """Whether the references' masks reach SAM 3's features through the prior, where the checkpoint has one; not in the
     paper (`conceptseg.models.prior`)."""
+
+    @property
+    def unit_px(self) -> float:
+        """Pixels of the frame in one unit of the boxes in prompts and responses."""
+        return self.frame_px / self.box_units if self.box_units else 1.0
 
     @property
     def expects_rule(self) -> bool:

@@ -181,8 +181,8 @@ def load_reasoner_processor(folder: str | Path) -> ReasonerProcessor:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # never asks to run code
     if len(tokenizer(IMAGE_TOKEN, add_special_tokens=False).input_ids) != 1:
         raise CheckpointError(
-            f"{folder}: its tokenizer has no {IMAGE_TOKEN}, which stands for pictures. The tokenizer files of its "
-            "Qwen2.5-VL (tokenizer.json, tokenizer_config.json) fit."
+            f"{folder}: its tokenizer has no {IMAGE_TOKEN}, which stands for pictures. The tokenizer files of its base "
+            "model (tokenizer.json, tokenizer_config.json) fit."
         )
     template = pick_chat_template(Path(folder), tokenizer)
     processor = ReasonerProcessor(Qwen2VLImageProcessorPil.from_pretrained(folder), tokenizer, template.text)

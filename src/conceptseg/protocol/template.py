@@ -43,20 +43,23 @@ class Template:
         return any("<rule>" in text for text in texts) or not any("<bbox>" in text for text in texts)
 
 
-def render_prompt(concept: str, mosaic: Mosaic | None, *, template: str | Path | Template = "paper") -> str:
+def render_prompt(
+    concept: str, mosaic: Mosaic | None, *, template: str | Path | Template = "paper", unit_px: float = 1.0
+) -> str:
     """The text of the user turn, which follows the mosaic and the target image (Appendix D.1).
 
     A template has three texts: `with_proxy` when a box is withheld, `with_references` when all known boxes are shown,
     `without_references`. "paper" asks for think, rule, check, bbox and answer, with `<check>` only where there is a
     proxy and `<rule>` always; "compact" is the same in as few words as possible, for small models; "direct" is the
     ablation without meta reasoning (think, bbox, answer); "released" words it as the released weights are used to.
-    Boxes are integers in the mosaic's pixels, where D.3 speaks of normalised ones: the released model was trained on
-    pixels.
+    Boxes are integers, by default in the mosaic's pixels, where D.3 speaks of normalised ones: the released model was
+    trained on pixels.
 
     Args:
         concept: What to look for, in words (`[problem]` of D.2); inserted as it is, braces and all.
         mosaic: The references, or None without any.
         template: One of `template_names()`, or one's own: see `read_template`.
+        unit_px: Pixels of the mosaic in one unit of the boxes.
 
     Raises:
         InputError: the concept is blank, or no such template.
@@ -70,7 +73,7 @@ def render_prompt(concept: str, mosaic: Mosaic | None, *, template: str | Path |
     else:
         text = template.with_references if mosaic.proxy_index is None else template.with_proxy
     boxes = mosaic.shown_boxes if mosaic else ()
-    values = {"problem": concept, "reference_boxes": _format_boxes(boxes)}
+    values = {"problem": concept, "reference_boxes": _format_boxes(boxes, unit_px)}
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
@@ -130,5 +133,5 @@ def _problem_of(text: str | None) -> str | None:
     return None
 
 
-def _format_boxes(boxes: Sequence[BoxXYXY]) -> str:
-    return "[" + ", ".join(format_box(box) for box in boxes) + "]" if boxes else "none"
+def _format_boxes(boxes: Sequence[BoxXYXY], unit_px: float) -> str:
+    return "[" + ", ".join(format_box(box, unit_px) for box in boxes) + "]" if boxes else "none"
