@@ -46,6 +46,7 @@ __all__ = [
     "bundled_folder",
     "load_parts",
     "pick_device",
+    "read_mllm",
     "read_processor",
     "read_translation_tensors",
 ]
@@ -249,9 +250,9 @@ def read_processor(folder: Path, config: MllmConfig) -> ReasonerProcessor:
     cut = (int(seen.patch_size), int(seen.merge_size))
     if cut != (vision.patch_size, vision.spatial_merge_size):
         raise CheckpointError(
-            f"{folder}: its preprocessor_config.json cuts pictures into patches of {cut[0]} pixels, {cut[1]} × {cut[1]} "
-            f"a token, its {CONFIG_FILE} has {vision.patch_size} and {vision.spatial_merge_size}, so they belong to "
-            "different models. Take both from one model."
+            f"{folder}: its preprocessor_config.json cuts pictures into patches of {cut[0]} pixels, "
+            f"{cut[1]} × {cut[1]} a token, its {CONFIG_FILE} has {vision.patch_size} and {vision.spatial_merge_size}, "
+            "so they belong to different models. Take both from one model."
         )
     return processor
 
@@ -259,21 +260,36 @@ def read_processor(folder: Path, config: MllmConfig) -> ReasonerProcessor:
 @whole_weights()
 def _read_mllm(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> Mllm:
     """The MLLM, where it shall be."""
-    arguments: dict[str, Any] = {"dtype": options.dtype or _default_dtype(place)}
+    arguments: dict[str, Any] = {"attn_implementation": options.attention}
     if options.bits:
         arguments["quantization_config"] = _quantisation(options.bits)
     if options.bits or options.device_map:
         arguments["device_map"] = options.device_map or {"": str(place)}
+    return read_mllm(checkpoint.mllm_folder, checkpoint.mllm_config, place, dtype=options.dtype, **arguments)
+
+
+def read_mllm(
+    folder: Path, config: MllmConfig, place: torch.device, *, dtype: torch.dtype | None = None, **arguments: Any
+) -> Mllm:
+    """An MLLM's weights, in evaluation mode and without a way to generate of its own.
+
+    Args:
+        folder: with its weights, perhaps among others.
+        config: its own.
+        place: where to, unless a device map is among the arguments.
+        dtype: of the weights; None is float32 on a CPU and bfloat16 elsewhere.
+        arguments: of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: tensors are missing or of another shape.
+        ResourceError: there is not enough memory.
+    """
     with _quiet_report(), explain_out_of_memory("loading the MLLM"):
-        loaded: Any = mllm_class(checkpoint.mllm_config).from_pretrained(
-            checkpoint.mllm_folder,
-            config=checkpoint.mllm_config,
-            attn_implementation=options.attention,
-            output_loading_info=True,
-            **arguments,
+        loaded: Any = mllm_class(config).from_pretrained(
+            folder, config=config, dtype=dtype or _default_dtype(place), output_loading_info=True, **arguments
         )
         mllm, report = loaded
-        _require_complete(checkpoint.mllm_folder, report)
+        _require_complete(folder, report)
         mllm.generation_config = _plainly(mllm.generation_config)
         return mllm.eval() if "device_map" in arguments else mllm.to(place).eval()
 

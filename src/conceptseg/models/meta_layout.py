@@ -2,8 +2,8 @@
 
 Their image part is one and the same detector, `detector.*`, which transformers knows as `Sam3Model` under other names.
 SAM 3.1 differs around it: two more necks that serve its tracker, and one level less in the detector's own, the
-coarsest, which `Sam3Model` computes and never reads. What serves clicks and videos only is left out by name; a tensor that has no
-place in a `Sam3Model` and is not on that list is an error.
+coarsest, which `Sam3Model` computes and never reads. What serves clicks and videos only is left out by name; a tensor
+that has no place in a `Sam3Model` and is not on that list is an error.
 """
 
 from __future__ import annotations
