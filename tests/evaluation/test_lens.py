@@ -21,6 +21,7 @@ from tests.fixtures.lens_layout import QUERIES, SAM2, Lens, write_lens
 from tests.models.test_lens import token_of
 
 SIZES = ((50, 70), (64, 40))
+TOKENS = 12
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def drawn_by_hand(parts: Lens, model: LensModel, image: Image.Image) -> np.ndarr
     prompt = Prompt((seen,), question, "You are a helpful assistant. ")
     inputs = model.reasoner.encode([prompt])
     ids = inputs.input_ids
-    for _ in range(256):  # greedy, each step from the beginning
+    for _ in range(TOKENS):  # greedy, each step from the beginning
         types = (ids == processor.image_token_id).long()
         picture = {"pixel_values": inputs.pixel_values, "image_grid_thw": inputs.image_grid_thw}
         logits = mllm(input_ids=ids, mm_token_type_ids=types, attention_mask=torch.ones_like(ids), **picture).logits
@@ -74,7 +75,7 @@ def drawn_by_hand(parts: Lens, model: LensModel, image: Image.Image) -> np.ndarr
     pictures = torch.cat(tuple(mllm.model.get_image_features(**picture).pooler_output))
     words = words.masked_scatter((ids == processor.image_token_id)[..., None], pictures)
     words = torch.cat([words, parts.head["learnable_query"]], dim=1)
-    behind = torch.cat([ids, torch.full((1, QUERIES), 5)], dim=1)
+    behind = torch.cat([ids, torch.full((1, QUERIES), model.reasoner.end_token_id)], dim=1)
     places, _ = mllm.model.get_rope_index(
         behind,
         (behind == processor.image_token_id).long(),
@@ -114,6 +115,7 @@ def test_it_runs_from_its_published_layout_on_the_command_line(folder, parts, mo
     monkeypatch.setattr("conceptseg.models.lens.hiera_large", lambda: Sam2Config(**SAM2))
     run = tmp_path / "run"
     words = ["evaluate", "--method", "lens", "--model", str(folder), "--data", str(data), "--device", "cpu"]
+    words += ["--option", f"max_new_tokens={TOKENS}"]
     assert main([*words, "--out", str(run)]) == 0
     for number in range(len(SIZES)):
         image = Image.open(data / f"{number}.png").convert("RGB")
