@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from conceptseg.errors import CheckpointError, InputError
 from conceptseg.models.prior import PriorConfig
+from conceptseg.models.tensor_files import explain_adapter
 from conceptseg.models.translation import TranslationConfig
 from conceptseg.protocol import SYSTEM_PROMPT, Template, read_template, template_names
 from conceptseg.validation import explain_mistakes
@@ -150,7 +151,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {path.name}: not a checkpoint.") from None
+        told = explain_adapter(path.parent) or f"{path.parent} has no {path.name}: not a checkpoint."
+        raise CheckpointError(told) from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(content, dict):

@@ -86,9 +86,10 @@ def mllm_config(raw: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> Ml
     there the sizes are read from the tensors.
 
     Raises:
-        CheckpointError: it is another kind of model, Qwen2-VL itself included.
+        CheckpointError: it is another kind of model, Qwen2-VL itself included, or its weights are quantised.
     """
     kind = raw.get("model_type")
+    _refuse_quantised(raw)
     if kind == QWEN3_VL.kind:
         return QWEN3_VL.config.from_dict(dict(raw))
     if kind not in ("qwen2_vl", "qwen2_5_vl"):
@@ -103,6 +104,17 @@ def mllm_config(raw: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> Ml
     config["model_type"] = "qwen2_5_vl"
     config["vision_config"] = vision | {"model_type": "qwen2_5_vl"}
     return QWEN2_5_VL.config.from_dict(config)
+
+
+def _refuse_quantised(raw: Mapping[str, Any]) -> None:
+    """Weights that are stored quantised have other names and shapes, and each method its own package to read them."""
+    quantised = raw.get("quantization_config") or raw.get("compression_config")
+    if quantised:
+        method = quantised.get("quant_method", "an unnamed method") if isinstance(quantised, Mapping) else quantised
+        raise CheckpointError(
+            f"Its weights are stored quantised ({method}), which is not read. Take the repository with the weights in "
+            "16 bits (its name without -FP8, -AWQ, -GPTQ, -bnb-4bit); --bits 8 and --bits 4 quantise while loading."
+        )
 
 
 def expected_shapes(config: MllmConfig) -> dict[str, tuple[int, ...]]:
