@@ -122,6 +122,12 @@ def test_copies_without_the_pooled_texts_projection_are_taken(copy, tmp_path):
     assert not load_file(tmp_path / "ours" / "model.safetensors")["text_encoder.text_projection.weight"].any()
 
 
+def test_the_published_pickle_is_refused_with_the_way_around_it(tmp_path, capsys):
+    assert main(["models", "import", "facebook/sam3.1", str(tmp_path / "ours")]) == 2
+    told = capsys.readouterr().err
+    assert "docs/full_size.md says how to bring its pickle file" in told and len(told.splitlines()) == 1
+
+
 def test_a_full_folder_is_left_alone(published, tmp_path):
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="is not empty: name a new folder"):

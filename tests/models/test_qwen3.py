@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoProcessor
 
 from conceptseg import ConceptSegmenter, Reference
 from conceptseg.errors import CheckpointError
@@ -109,6 +110,7 @@ def test_what_is_saved_of_it_is_it_again(segmenter, tmp_path, capsys):
     prompt = Prompt((PICTURES[0],), "Where is it?")
     assert again.reason([prompt]).texts == segmenter.model.reason([prompt]).texts
     assert again.config.protocol.box_units == 1000
+    assert AutoProcessor.from_pretrained(saved / "mllm").image_processor.patch_size == 16
     assert main(["models", str(saved)]) == 0
     printed = capsys.readouterr().out
     assert "Qwen3-VL, 4 layers" in printed and "frame 608 px (boxes of 1000)" in printed

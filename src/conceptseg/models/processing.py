@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
     Qwen2_5_VLConfig,
+    Qwen3VLConfig,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils import is_torchvision_available
@@ -191,4 +192,5 @@ def load_reasoner_processor(folder: str | Path) -> ReasonerProcessor:
 
 
 if not is_torchvision_available():  # where it is, transformers' own processor opens what is saved here
-    AutoProcessor.register(Qwen2_5_VLConfig, ReasonerProcessor, exist_ok=True)
+    for _kind in (Qwen2_5_VLConfig, Qwen3VLConfig):
+        AutoProcessor.register(_kind, ReasonerProcessor, exist_ok=True)

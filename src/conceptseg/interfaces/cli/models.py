@@ -63,12 +63,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _import(source: str, destination: str, sam: str | None) -> str:
+    from conceptseg.models.hub import Source, resolve
     from conceptseg.models.released import import_checkpoint
-    from conceptseg.models.sam_files import SAM_REPO
+    from conceptseg.models.sam_files import SAM_REPO, refuse_other_sam
     from conceptseg.models.sam_import import import_sam, metas_tensors
 
-    if Path(source).exists() and metas_tensors(Path(source)):
-        return str(import_sam(Path(source), Path(destination), tokenizer=sam or SAM_REPO))
+    refuse_other_sam(source)
+    place = Path(source) if Path(source).exists() else resolve(Source(source))
+    if metas_tensors(place):
+        return str(import_sam(place, Path(destination), tokenizer=sam or SAM_REPO))
     folder = import_checkpoint(source, destination, sam=sam or SAM_REPO)
     return f"{folder} is ready: use it with --model {folder}. It takes SAM 3 from {sam or SAM_REPO}."
 
