@@ -246,7 +246,8 @@ def read_processor(folder: Path, config: MllmConfig) -> ReasonerProcessor:
             f"{folder}: pictures are token {processor.image_token_id} in its tokenizer files and {expected} in its "
             f"{CONFIG_FILE}, so they belong to different models. Take both from one model."
         )
-    vision, seen = config.vision_config, processor.image_processor
+    vision: Any = config.vision_config
+    seen = processor.image_processor
     cut = (int(seen.patch_size), int(seen.merge_size))
     if cut != (vision.patch_size, vision.spatial_merge_size):
         raise CheckpointError(

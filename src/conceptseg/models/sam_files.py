@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import transformers
 from transformers import (
     AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     Sam3Config,
+    Sam3LiteTextConfig,
+    Sam3LiteTextModel,
     Sam3Model,
 )
 
@@ -47,11 +46,11 @@ SAM_REPO = "facebook/sam3"
 CONVERTED_FROM = "conceptseg_converted_from"
 """What a folder's `config.json` says of a detector that was brought into transformers' form: "SAM 3" or "SAM 3.1"."""
 
-SamConfig: TypeAlias = PreTrainedConfig
-"""A `Sam3Config` or a `Sam3LiteTextConfig`."""
+SamConfig: TypeAlias = Sam3Config | Sam3LiteTextConfig
+"""Of a SAM 3 or of a variant."""
 
-SamModel: TypeAlias = PreTrainedModel
-"""A `Sam3Model` or a `Sam3LiteTextModel`: the same fields, methods and outputs."""
+SamModel: TypeAlias = Sam3Model | Sam3LiteTextModel
+"""Both have the same fields, methods and outputs."""
 
 _SAM_3_1 = "facebook/sam3.1"
 _EXPECTED = f"Expected SAM 3 as transformers stores it ({SAM_REPO}); name a local copy with --sam PATH."
@@ -107,7 +106,7 @@ def sam_config(raw: Mapping[str, Any], folder: Path) -> SamConfig:
     """SAM 3's config from what `config.json` of a folder says.
 
     Raises:
-        CheckpointError: it is another architecture, or one that this transformers does not know.
+        CheckpointError: it is another architecture.
     """
     register_eyes()  # a small SAM 3 may be built on them
     kind = str(raw.get("model_type"))
@@ -117,13 +116,13 @@ def sam_config(raw: Mapping[str, Any], folder: Path) -> SamConfig:
         case "sam3":
             return Sam3Config.from_dict(own)
         case "sam3_lite_text":
-            return _lite_text("Sam3LiteTextConfig").from_dict(own)
+            return Sam3LiteTextConfig.from_dict(own)
     raise CheckpointError(f"{folder} is not SAM 3 but {raw.get('model_type') or 'of an unnamed type'!r}. {_EXPECTED}")
 
 
-def sam_class(config: SamConfig) -> type[SamModel]:
+def sam_class(config: SamConfig) -> type[Any]:
     """The class of transformers that a config is of."""
-    return Sam3Model if isinstance(config, Sam3Config) else _lite_text("Sam3LiteTextModel")
+    return Sam3Model if isinstance(config, Sam3Config) else Sam3LiteTextModel
 
 
 def sam_model(config: SamConfig) -> SamModel:
@@ -148,13 +147,3 @@ def read_sam_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} lacks SAM 3's tokenizer files. {first_line(error)}") from error
-
-
-def _lite_text(name: str) -> Any:
-    found = getattr(transformers, name, None)
-    if found is None:
-        raise CheckpointError(
-            f"SAM3-LiteText needs a newer transformers than {transformers.__version__}, which has no {name}: "
-            "pip install -U transformers."
-        )
-    return found
