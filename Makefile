@@ -28,9 +28,11 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest
 
-# What takes longer, sharded runs on CPUs among it; DeepSpeed comes with it and compiles one small part on first use.
+# What takes longer, sharded runs on CPUs among it; DeepSpeed comes with it and compiles one small part on first use,
+# with ninja, which is why the environment's programs have to be found.
+test-nightly: export PATH := $(CURDIR)/$(BIN):$(PATH)
 test-nightly: $(READY)
-	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation deepspeed==0.19.8
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt deepspeed bitsandbytes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not gpu' --durations=0
 
 # 10⁵ inputs that nobody foresaw, and 100 kills: minutes each; what they found is kept in docs/figures, and gone on from.

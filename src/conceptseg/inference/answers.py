@@ -188,7 +188,7 @@ class Answers:
         if self._model.translation is None:
             given = "the box" if response.box else "words alone, for the response had no box"
             notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
-        return (*notes, *self._model.reasoner.processor.notes)
+        return (*notes, *self._model.reasoner.processor.notes, *self._model.segmenter.notes)
 
 
 def merit_of(result: SegmentationResult) -> tuple[float, float]:

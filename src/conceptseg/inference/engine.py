@@ -555,4 +555,5 @@ class ConceptSegmenter:
 
     def _read(self, text: str, query: Query) -> Response:
         has_proxy = query.mosaic is not None and query.mosaic.proxy_index is not None
-        return parse_response(text, expect_check=has_proxy, expect_rule=self.model.config.protocol.expects_rule)
+        protocol = self.model.config.protocol
+        return parse_response(text, expect_check=has_proxy, expect_rule=protocol.expects_rule, unit_px=protocol.unit_px)

@@ -112,7 +112,9 @@ class ConceptSegModel(nn.Module):
         protocol = self.config.protocol
         frame_hw = (protocol.frame_px, protocol.frame_px)
         images = ([mosaic.image] if mosaic else []) + [resize_image(target, frame_hw)]
-        text = render_prompt(self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording)
+        text = render_prompt(
+            self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording, unit_px=protocol.unit_px
+        )
         text_first = protocol.layout == "target_last"
         has_proxy = mosaic is not None and mosaic.proxy_index is not None
         parts = expected_parts(check=has_proxy and protocol.expects_rule, rule=protocol.expects_rule)

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
 
 from conceptseg.models.drafting import Drafts
+from conceptseg.models.families import Mllm
 
 __all__ = ["Choose", "Opening", "Row", "Writer", "chooser"]
 
@@ -83,9 +83,7 @@ class Writer:
         limit: tokens that are written of a response at most.
     """
 
-    def __init__(
-        self, mllm: Qwen2_5_VLForConditionalGeneration, choose: Choose, ends: Sequence[int], limit: int
-    ) -> None:
+    def __init__(self, mllm: Mllm, choose: Choose, ends: Sequence[int], limit: int) -> None:
         self._mllm: Any = mllm
         self._choose = choose
         self._ends = frozenset(ends)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
+from transformers import DynamicCache
 
 from conceptseg.models.beginnings import Beginning
+from conceptseg.models.families import Mllm
 from conceptseg.models.generating import Opening
 from conceptseg.models.shared_pictures import first_places
 
@@ -58,7 +59,7 @@ def common_start(inputs: Mapping[str, Tensor], pictures: Sequence[int], image_to
     return Start(tokens, before, tuple(pictures))
 
 
-def read_start(mllm: Qwen2_5_VLForConditionalGeneration, inputs: Mapping[str, Any], start: Start) -> Beginning:
+def read_start(mllm: Mllm, inputs: Mapping[str, Any], start: Start) -> Beginning:
     """Read the common beginning of a batch, once."""
     length = len(start.tokens)
     device = inputs["input_ids"].device
@@ -77,9 +78,7 @@ def read_start(mllm: Qwen2_5_VLForConditionalGeneration, inputs: Mapping[str, An
     return Beginning([(layer.keys, layer.values) for layer in cache.layers])
 
 
-def opening_of(
-    mllm: Qwen2_5_VLForConditionalGeneration, inputs: Mapping[str, Any], shared: SharedStart | None
-) -> Opening:
+def opening_of(mllm: Mllm, inputs: Mapping[str, Any], shared: SharedStart | None) -> Opening:
     """A batch of prompts, ready for the first pass, which reads all that is not shared."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     cache, length = _empty_cache(mllm), 0
@@ -92,12 +91,12 @@ def opening_of(
     return Opening(cache, mask.new_ones(len(ids), length), _embed(mllm, ids, new, inputs, places), new, positions)
 
 
-def _empty_cache(mllm: Qwen2_5_VLForConditionalGeneration) -> Any:
+def _empty_cache(mllm: Mllm) -> Any:
     config: Any = mllm.config.text_config
     return DynamicCache(config=config)
 
 
-def _parts_of(mllm: Qwen2_5_VLForConditionalGeneration) -> Any:
+def _parts_of(mllm: Mllm) -> Any:
     """The MLLM without its head: vision tower and language model."""
     return mllm.model
 
@@ -118,7 +117,7 @@ def _last_run(tokens: Sequence[int], image_token: int) -> int:
     return place
 
 
-def _positions(mllm: Qwen2_5_VLForConditionalGeneration, inputs: Mapping[str, Any]) -> Int[Tensor, "3 rows tokens"]:
+def _positions(mllm: Mllm, inputs: Mapping[str, Any]) -> Int[Tensor, "3 rows tokens"]:
     positions, _ = _parts_of(mllm).get_rope_index(
         inputs["input_ids"],
         mm_token_type_ids=inputs["mm_token_type_ids"],
@@ -129,7 +128,7 @@ def _positions(mllm: Qwen2_5_VLForConditionalGeneration, inputs: Mapping[str, An
 
 
 def _embed(
-    mllm: Qwen2_5_VLForConditionalGeneration,
+    mllm: Mllm,
     ids: Int[Tensor, "rows tokens"],
     mask: Int[Tensor, "rows tokens"],
     inputs: Mapping[str, Any],

@@ -1,4 +1,4 @@
-"""The MLLM (Qwen2.5-VL) as reasoner: from prompts to responses and the hidden states of their tokens."""
+"""The MLLM (Qwen2.5-VL or Qwen3-VL) as reasoner: from prompts to responses and the hidden states of their tokens."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration
+from transformers import BatchFeature
 
 from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.errors import InputError
 from conceptseg.models.beginnings import Beginnings, weights_version
 from conceptseg.models.drafting import Drafts, Echo, TagDraft, TokenTexts
+from conceptseg.models.families import Mllm
 from conceptseg.models.generating import Row, Writer, chooser
 from conceptseg.models.locks import SharedLock
 from conceptseg.models.opening import SharedStart, common_start, opening_of, read_start
@@ -77,7 +78,7 @@ class Generation:
 
 
 class Reasoner(nn.Module):
-    """Qwen2.5-VL with its processor: batched, left-padded prompts; generation that keeps the hidden states.
+    """An MLLM with its processor: batched, left-padded prompts; generation that keeps the hidden states.
 
     The MLLM may be given as a function that reads it: it is then read by the first call that needs it, and `release`
     gives its memory back until the next.
@@ -88,23 +89,23 @@ class Reasoner(nn.Module):
 
     def __init__(
         self,
-        mllm: Qwen2_5_VLForConditionalGeneration | Callable[[], Qwen2_5_VLForConditionalGeneration],
+        mllm: Mllm | Callable[[], Mllm],
         processor: ReasonerProcessor,
     ) -> None:
         super().__init__()
-        self._mllm = mllm if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else None
-        self._read_mllm = None if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else mllm
+        self._mllm = mllm if isinstance(mllm, Mllm) else None
+        self._read_mllm = None if isinstance(mllm, Mllm) else mllm
         self.processor = processor
         self.lock = SharedLock()
         self._beginnings = Beginnings()
 
     @property
-    def mllm(self) -> Qwen2_5_VLForConditionalGeneration:
+    def mllm(self) -> Mllm:
         """The MLLM, read now if it has not been."""
         with self.lock:
             if self._mllm is None and self._read_mllm is not None:
                 self._mllm = self._read_mllm()
-            return cast(Qwen2_5_VLForConditionalGeneration, self._mllm)
+            return cast(Mllm, self._mllm)
 
     @property
     def is_loaded(self) -> bool:

@@ -48,20 +48,23 @@ class Template:
         return any("<rule>" in text for text in texts) or not any("<bbox>" in text for text in texts)
 
 
-def render_prompt(concept: str, mosaic: Mosaic | None, *, template: str | Path | Template = "paper") -> str:
+def render_prompt(
+    concept: str, mosaic: Mosaic | None, *, template: str | Path | Template = "paper", unit_px: float = 1.0
+) -> str:
     """The text of the user turn, which follows the mosaic and the target image (Appendix D.1).
 
     A template has three texts: `with_proxy` when a box is withheld, `with_references` when all known boxes are shown,
     `without_references`. "paper" asks for think, rule, check, bbox and answer, with `<check>` only where there is a
     proxy and `<rule>` always; "compact" is the same in as few words as possible, for small models; "direct" is the
     ablation without meta reasoning (think, bbox, answer); "released" words it as the released weights are used to.
-    Boxes are integers in the mosaic's pixels, where D.3 speaks of normalised ones: the released model was trained on
-    pixels.
+    Boxes are integers, by default in the mosaic's pixels, where D.3 speaks of normalised ones: the released model was
+    trained on pixels.
 
     Args:
         concept: What to look for, in words (`[problem]` of D.2); inserted as it is, braces and all.
         mosaic: The references, or None without any.
         template: One of `template_names()`, or one's own: see `read_template`.
+        unit_px: Pixels of the mosaic in one unit of the boxes.
 
     Raises:
         InputError: the concept is blank, or no such template.
@@ -77,7 +80,11 @@ def render_prompt(concept: str, mosaic: Mosaic | None, *, template: str | Path |
     boxes, others = (mosaic.shown_boxes, mosaic.unlike_boxes) if mosaic else ((), ())
     if others and template.unlike:
         text = _with_unlike(text, template.unlike)
-    values = {"problem": concept, "reference_boxes": _format_boxes(boxes), "unlike_boxes": _format_boxes(others)}
+    values = {
+        "problem": concept,
+        "reference_boxes": _format_boxes(boxes, unit_px),
+        "unlike_boxes": _format_boxes(others, unit_px),
+    }
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
@@ -151,5 +158,5 @@ def _with_unlike(text: str, unlike: str) -> str:
     return "\n".join(lines)
 
 
-def _format_boxes(boxes: Sequence[BoxXYXY]) -> str:
-    return "[" + ", ".join(format_box(box) for box in boxes) + "]" if boxes else "none"
+def _format_boxes(boxes: Sequence[BoxXYXY], unit_px: float) -> str:
+    return "[" + ", ".join(format_box(box, unit_px) for box in boxes) + "]" if boxes else "none"

@@ -37,6 +37,8 @@ class Episode:
     """Pixels that neither loss nor reward may count."""
     expects_rule: bool
     """Whether the prompt asks for a `<rule>`."""
+    unit_px: float = 1.0
+    """Pixels of the frame in one unit of the response's boxes."""
     references: tuple[Reference, ...] = ()
     """What it is shown with, as it is stored: a prior reads it again, and nothing is kept in memory for it."""
     draw: int = 0
@@ -54,7 +56,12 @@ class Episode:
 
     def read(self, text: str) -> Response:
         """A response to this episode's prompt, held against what it asked for."""
-        return parse_response(text, expect_check=self.truth.check is not None, expect_rule=self.expects_rule)
+        return parse_response(
+            text,
+            expect_check=self.truth.check is not None,
+            expect_rule=self.expects_rule,
+            unit_px=self.unit_px,
+        )
 
     def answer_of(self, response: Response) -> str:
         """What SAM 3 is told in words: the response's answer, or the concept's own words without one."""
@@ -123,6 +130,7 @@ class EpisodeBuilder:
             mask=target.mask,
             ignore=target.ignore,
             expects_rule=protocol.expects_rule,
+            unit_px=protocol.unit_px,
         )
 
 
