@@ -75,7 +75,7 @@ def test_of_two_runs_the_later_goes_on(place) -> None:
     earlier, later = Parts(place), Parts(place)
     mark = earlier.begin(REQUEST, overwrite=False)
     newer = later.begin(REQUEST, overwrite=False)
-    with pytest.raises(InputError, match="Another run writes to .*: this one stops"):
+    with pytest.raises(InputError, match=r"Another run writes to .*: this one stops"):
         earlier.write([row("a")], mark)
     later.write([row("a")], newer)
     assert later.done()[0] == ["a"]

@@ -105,7 +105,7 @@ def test_a_file_system_that_is_not_installed_is_named(monkeypatch) -> None:
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
-    with pytest.raises(MissingExtraError, match="Install s3fs to access S3.*pip install s3fs"):
+    with pytest.raises(MissingExtraError, match=r"Install s3fs to access S3.*pip install s3fs"):
         open_place("s3://bucket")
 
 

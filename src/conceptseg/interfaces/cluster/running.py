@@ -47,8 +47,10 @@ def cluster(address: str | None, workers: int | None, *, wants_gpu: bool) -> Ite
     cores = max(workers or 0, os.cpu_count() or 1) if is_local else None
     try:
         ray.init(address, num_cpus=cores, include_dashboard=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"Ray cannot be reached at {address or 'RAY_ADDRESS'}: {error}") from error
+    except (ConnectionError, ValueError) as error:
+        raise InputError(f"There is no Ray cluster at {address or os.environ.get('RAY_ADDRESS')}: {error}") from error
+    except Exception as error:  # Ray has no class for a node that does not come up
+        raise ResourceError(f"Ray did not start: {error}") from error
     try:
         yield _pool(ray.cluster_resources(), workers, wants_gpu)
     finally:
