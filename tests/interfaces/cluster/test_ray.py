@@ -20,7 +20,7 @@ from conceptseg.shapes import decode_run_lengths
 pytest.importorskip("ray")
 
 PICTURES = 24
-PATIENT = {"RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "900"}
+PATIENT = {"RAY_worker_niceness": "0", "RAY_agent_register_timeout_ms": "900000"}
 """For Ray on a machine that is busy with other things."""
 
 

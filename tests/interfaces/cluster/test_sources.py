@@ -35,7 +35,7 @@ def put_parquet(place: str, columns: dict, rows_a_group: int = 2) -> None:
     fs.pipe_file(path, buffer.getvalue())
 
 
-def put_shard(place: str, members: list[tuple[str, bytes]], cut: int = 0) -> None:
+def put_shard(place: str, members: list[tuple[str, bytes]]) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as shard:
         for name, content in members:
@@ -43,7 +43,7 @@ def put_shard(place: str, members: list[tuple[str, bytes]], cut: int = 0) -> Non
             info.size = len(content)
             shard.addfile(info, io.BytesIO(content))
     fs, path = open_place(place)
-    fs.pipe_file(path, buffer.getvalue()[: -cut or None])
+    fs.pipe_file(path, buffer.getvalue())
 
 
 def found(*places: str, size: int = 2, exclude: str = "memory:///bucket/out") -> list[Unit]:
@@ -64,7 +64,11 @@ def test_a_bucket_is_searched_and_what_is_passed_over_is_told(bucket) -> None:
         Unit(PICTURES, ("memory:///bucket/a.jpg", "memory:///bucket/b/2.PNG")),
         Unit(PICTURES, ("memory:///bucket/c.jpeg",)),
     ]
-    assert left_out.lines() == ["left out, 1 hidden: .hidden/d.jpg", "left out, 1 no pictures: notes.txt"]
+    assert sorted(left_out.lines()) == [
+        "left out, 1 hidden: .hidden/d.jpg",
+        "left out, 1 no pictures: notes.txt",
+        "left out, 1 results of earlier runs: out/parts/e.png",
+    ]
 
 
 def test_every_file_counts_once_and_patterns_are_understood(bucket) -> None:
@@ -117,6 +121,29 @@ def test_a_picture_that_is_gone_is_a_row_with_the_reason(bucket) -> None:
     assert (rest.kept, rest.left_out) == (0, 0)
 
 
+def test_names_that_are_no_text_are_left_out_or_written_as_text(bucket, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    Path(f"{tmp_path}/\udcff.png").write_bytes(png())
+    units, left_out = find_units([str(tmp_path)], exclude=str(tmp_path / "out"), size=9)
+    assert units == [Unit(PICTURES, (str(tmp_path / "a.png"),))]
+    assert left_out.lines() == [r"left out, 1 whose names are not UTF-8: '\udcff.png'"]
+    put_shard("memory:///bucket/s.tar", [("\udcff.png", png())])
+    (item,), _ = read(Unit(SHARD, ("memory:///bucket/s.tar",)))
+    assert item.name == r"memory:///bucket/s.tar#\udcff.png" and item.content == png()
+
+
+def test_whatever_a_file_system_raises_is_a_row(bucket, monkeypatch) -> None:
+    class Odd(Exception):
+        pass
+
+    def fails(self, path: str, **more: object) -> bytes:
+        raise Odd("403 of the cloud")
+
+    monkeypatch.setattr(type(bucket), "cat_file", fails)
+    (item,), _ = read(Unit(PICTURES, ("memory:///bucket/a.png",)))
+    assert item.error == "memory:///bucket/a.png cannot be read: 403 of the cloud."
+
+
 def test_parquet_bytes_structs_and_addresses(bucket) -> None:
     bucket.pipe_file("/bucket/pics/a.png", png())
     cells = {
@@ -153,11 +180,16 @@ def test_shards_give_their_pictures_and_count_the_rest(bucket) -> None:
     assert rest.left_out == 2
 
 
-def test_a_shard_that_is_cut_off_keeps_what_came_before(bucket) -> None:
-    put_shard("memory:///bucket/s.tar", [("1.jpg", png()), ("2.jpg", bytes(2000))], cut=9000)
+@pytest.mark.parametrize("length", [1024, 1300, 1536, 3000, 3584])
+def test_a_shard_that_is_cut_off_keeps_what_came_before(bucket, length) -> None:
+    put_shard("memory:///bucket/s.tar", [("1.jpg", png()), ("2.jpg", bytes(2000))])
+    whole = bucket.cat_file("/bucket/s.tar")
+    assert len(png()) <= 512 and len(whole) == 10240  # two headers, 512 and 2048 bytes, zeros
+    bucket.pipe_file("/bucket/s.tar", whole[:length])
     items, _ = read(Unit(SHARD, ("memory:///bucket/s.tar",)))
-    assert [item.name.partition("#")[2] for item in items] == ["1.jpg", ""]
-    assert "s.tar cannot be read to its end" in items[1].error
+    names = ["1.jpg", "2.jpg", ""] if length == 3584 else ["1.jpg", ""]
+    assert [item.name.partition("#")[2] for item in items] == names
+    assert "s.tar cannot be read to its end" in items[-1].error
 
 
 @pytest.mark.parametrize("kind", ["pictures", "parquet", "shard"])

@@ -21,6 +21,7 @@ from conceptseg.interfaces.cli.entry import ExitStatus
 if TYPE_CHECKING:
     from conceptseg.data import Reference
     from conceptseg.interfaces.cluster.parts import Parts
+    from conceptseg.interfaces.cluster.sources import Unit
 
 __all__ = ["add_cluster_arguments", "refuse_cluster_arguments", "segment_on_cluster"]
 
@@ -78,7 +79,7 @@ def segment_on_cluster(args: argparse.Namespace) -> int:
         from conceptseg.interfaces.cluster.worker import Asked
 
         units, left_out = find_units(args.images, exclude=str(args.out), size=_BLOCK)
-        block = _block_size(sum(len(unit.names) for unit in units), len(units), pool.workers, args.batch_size)
+        block = _block_size(units, pool.workers, args.batch_size)
         if block < _BLOCK:
             units, left_out = find_units(args.images, exclude=str(args.out), size=block)
         mark = parts.begin(request, overwrite=args.overwrite)
@@ -207,9 +208,12 @@ def _lone(out: str) -> Iterator[Parts]:
         yield parts
 
 
-def _block_size(pictures: int, units: int, workers: int, batch: int) -> int:
-    """Pictures in a part: few enough that all workers have something to do."""
-    return _BLOCK if units > workers * _BLOCKS_A_WORKER else max(1, min(_BLOCK, batch, pictures // workers or 1))
+def _block_size(units: Sequence[Unit], workers: int, batch: int) -> int:
+    """Pictures in a part: fewer where there are few, so that all workers have something to do."""
+    if len(units) > workers * _BLOCKS_A_WORKER or any(unit.kind != "pictures" for unit in units):
+        return _BLOCK
+    pictures = sum(len(unit.names) for unit in units)
+    return max(1, min(_BLOCK, batch, pictures // workers))
 
 
 def _carried(reference: Reference) -> Reference:

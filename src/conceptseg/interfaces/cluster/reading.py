@@ -95,7 +95,7 @@ def _fetch(name: str, address: str) -> Item:
     try:
         fs, path = open_place(address)
         return Item(name, fs.cat_file(path))
-    except (ConceptSegError, OSError) as error:
+    except Exception as error:  # file systems raise what the packages behind them raise
         return Item(name, error=f"{address} cannot be read: {str(error) or type(error).__name__}.")
 
 
@@ -146,12 +146,26 @@ def _from_cell(name: str, value: Any, file: str) -> Item:
     return Item(name, error=f"Expected a picture's bytes or its address, got {type(value).__name__}.")
 
 
+class _Counted:
+    """A file that is read from front to back, and how far."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.total = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """As of the file."""
+        content: bytes = self._file.read(size)
+        self.total += len(content)
+        return content
+
+
 def _members(address: str, done: Done) -> Iterator[Item]:
     """The pictures of a shard: members whose ending, from the first dot on, is a picture's."""
     seen: Counter[str] = Counter()
     try:
         fs, path = open_place(address)
-        with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as shard:
+        with fs.open(path, "rb") as file, tarfile.open(fileobj=(counted := _Counted(file)), mode="r|") as shard:
             for member in shard:
                 ending = member.name.rpartition("/")[2].partition(".")[2].lower()
                 if not member.isfile():
@@ -161,8 +175,10 @@ def _members(address: str, done: Done) -> Iterator[Item]:
                     continue
                 seen[member.name] += 1
                 again = f"~{seen[member.name]}" if seen[member.name] > 1 else ""
-                name = f"{address}#{member.name}{again}"
+                name = f"{address}#{member.name}{again}".encode("utf-8", "backslashreplace").decode()
                 stream = shard.extractfile(member)
                 yield Item("", kept=1) if name in done or stream is None else Item(name, stream.read())
+            if counted.total < shard.offset + tarfile.BLOCKSIZE:  # where tarfile itself says nothing
+                raise EOFError("the block that ends it is missing")
     except (ConceptSegError, OSError, EOFError, tarfile.TarError) as error:
         yield Item(f"{address}#", error=f"{address} cannot be read to its end: {error or type(error).__name__}.")

@@ -14,6 +14,9 @@ from conceptseg.interfaces.cluster.sources import Unit
 
 __all__ = ["Pool", "answer_units", "cluster"]
 
+_TASKS = 4096
+"""That read, at most: Ray keeps an account of each."""
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -92,12 +95,12 @@ def answer_units(
     rows = [{"kind": u.kind, "names": list(u.names), "group": u.group, "first_row": u.first_row} for u in units]
     reading = {"done": ray.put(done), "column": column, "size": block}
     dataset = (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
+        ray.data.from_items(rows, override_num_blocks=min(len(rows), _TASKS))
         .map_batches(read, batch_size=1, batch_format="pyarrow", fn_kwargs=reading, num_cpus=0)
         .map_batches(
             Worker,
             fn_constructor_args=(asked,),
-            batch_size=None,
+            batch_size=block,
             batch_format="pyarrow",
             concurrency=pool.workers,
             num_cpus=1,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from conceptseg.data.pictures import HIDDEN, OTHER, LeftOut, describe_nothing
+from conceptseg.data.pictures import HIDDEN, OTHER, RESULTS, LeftOut, describe_nothing
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.formats import is_plain_suffix
 
@@ -23,6 +23,7 @@ PICTURES, PARQUET, SHARD = "pictures", "parquet", "shard"
 """Kinds of units."""
 
 _SUFFIXES = {".parquet": PARQUET, ".tar": SHARD}
+_UNNAMED = "whose names are not UTF-8"
 _MAGIC = re.compile(r"[*?[]")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -127,15 +128,26 @@ def _list(place: str, exclude: str, left_out: LeftOut) -> Iterator[tuple[str, st
     results = _name(*open_place(exclude)).rstrip("/") + "/"
     for one in sorted(paths):
         name = _name(fs, one)
-        if name.startswith(results):
-            continue
         inside = one.removeprefix(path.rstrip("/") + "/")
-        if any(part.startswith(".") for part in inside.split("/")):
+        if name.startswith(results):
+            left_out.add(RESULTS, inside)
+        elif not _is_utf8(name):
+            left_out.add(_UNNAMED, ascii(inside))
+        elif any(part.startswith(".") for part in inside.split("/")):
             left_out.add(HIDDEN, inside)
         elif kind := _kind_of(one):
             yield kind, name
         else:
             left_out.add(OTHER, inside)
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name can stand in the results; what a file system of bytes holds need not be text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind_of(path: str) -> str | None:
