@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.interfaces.cli.asking import UNCALIBRATED, check_numbers, describe_request, load_rule
 from conceptseg.interfaces.cli.console import add_model_arguments
 from conceptseg.interfaces.cli.entry import ExitStatus
@@ -30,6 +31,7 @@ _BLOCK = 64
 
 _BLOCKS_A_WORKER = 4
 _SHOWN = 20
+_NEEDED = ("ray", "pyarrow", "fsspec")
 
 
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,14 +76,14 @@ def segment_on_cluster(args: argparse.Namespace) -> int:
     references = [parse_reference(text, args.label, args.ignore) for text in args.ref]
     request = describe_request(args, references)
     carried = tuple(_carried(reference) for reference in references)
-    with _lone(str(args.out)) as parts, cluster(args.address, args.workers, wants_gpu=args.device != "cpu") as pool:
+    out = str(args.out)
+    units, left_out = find_units(args.images, exclude=out, size=_BLOCK)
+    with _lone(out) as parts, cluster(args.address, args.workers, wants_gpu=args.device != "cpu") as pool:
         from conceptseg.interfaces.cluster.reading import Done
         from conceptseg.interfaces.cluster.worker import Asked
 
-        units, left_out = find_units(args.images, exclude=str(args.out), size=_BLOCK)
         block = _block_size(units, pool.workers, args.batch_size)
-        if block < _BLOCK:
-            units, left_out = find_units(args.images, exclude=str(args.out), size=block)
+        units = _parted(units, block)
         mark = parts.begin(request, overwrite=args.overwrite)
         names, damaged = parts.done()
         asked = Asked(
@@ -90,7 +92,7 @@ def segment_on_cluster(args: argparse.Namespace) -> int:
             carried,
             _options(args),
             args.score_threshold if args.instances else None,
-            str(args.out),
+            out,
             mark,
         )
         tally = _Tally(damaged=damaged, left_out=left_out.lines())
@@ -98,7 +100,7 @@ def segment_on_cluster(args: argparse.Namespace) -> int:
         tally.rows = _count(parts)
     for line in tally.lines():
         print(line, file=sys.stderr)
-    print(tally.summary(str(args.out)))
+    print(tally.summary(out))
     return ExitStatus.SOME_FAILED if tally.failures else ExitStatus.DONE
 
 
@@ -180,6 +182,9 @@ def _follow(rows: Iterator[dict[str, Any]], tally: _Tally) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"--engine ray needs {', '.join(missing)}: pip install 'conceptseg[ray]'.")
     check_numbers(args)
     if args.two_pass:
         raise InputError("--two-pass is for one small machine; --engine ray does not take it.")
@@ -214,6 +219,13 @@ def _block_size(units: Sequence[Unit], workers: int, batch: int) -> int:
         return _BLOCK
     pictures = sum(len(unit.names) for unit in units)
     return max(1, min(_BLOCK, batch, pictures // workers))
+
+
+def _parted(units: Sequence[Unit], block: int) -> list[Unit]:
+    """Units of pictures as smaller ones."""
+    return [
+        replace(unit, names=unit.names[at : at + block]) for unit in units for at in range(0, len(unit.names), block)
+    ]
 
 
 def _carried(reference: Reference) -> Reference:
