@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all test-nightly fuzz kills checks format bench clean
+.PHONY: setup demo test test-all test-nightly fuzz kills checks docs format bench clean
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -16,6 +16,8 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	# Its decoder reads our brush masks in a test. What it asks for besides, an older OpenCV with an older numpy, is not used.
+	$(BIN)/python -m pip install --quiet --no-deps label-studio-sdk==2.1.2 ijson==3.6.0
 	touch $@
 
 demo: $(READY)
@@ -48,6 +50,11 @@ checks: $(READY)
 	$(BIN)/mypy
 	$(BIN)/interrogate --quiet src/conceptseg
 
+# The site, into site/; warnings are errors.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -57,4 +64,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/inference_speed.py
 
 clean:
-	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

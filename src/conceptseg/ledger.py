@@ -40,6 +40,7 @@ LOCK_FILE = ".lock"
 _KINDS: MappingProxyType[str, str] = MappingProxyType(
     {
         "request.json": "results of `conceptseg segment`",
+        "cluster.json": "results of `conceptseg segment --engine ray`",
         "run.json": "an evaluation run",
         "trained_on.jsonl": "a training run",
     }

@@ -18,6 +18,7 @@ __all__ = [
     "load_lens_segmenter",
     "load_segmenter",
     "named_path",
+    "named_place",
     "protocol_changes",
     "words",
 ]
@@ -87,6 +88,15 @@ def named_path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is blank: name a file or folder")
     return Path(text)
+
+
+def named_place(text: str) -> Path | str:
+    """The same, where an address such as `s3://bucket/out` will do too; it stays text.
+
+    Raises:
+        ArgumentTypeError: as from `named_path`.
+    """
+    return text if "://" in text else named_path(text)
 
 
 def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:

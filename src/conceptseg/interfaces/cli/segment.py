@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import time
 from collections import Counter
@@ -12,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conceptseg import __version__
+from conceptseg.interfaces.cli.asking import UNCALIBRATED, check_numbers, describe_request, load_rule
+from conceptseg.interfaces.cli.cluster import add_cluster_arguments, refuse_cluster_arguments, segment_on_cluster
 from conceptseg.interfaces.cli.console import (
     add_label_arguments,
     add_model_arguments,
     load_segmenter,
-    named_path,
-    protocol_changes,
+    named_place,
     words,
 )
 from conceptseg.interfaces.cli.entry import ExitStatus
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _OUT = Path("conceptseg-out")
-_UNCALIBRATED = (
-    "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected "
-    "IoU, and only a rule with a threshold of its own empties masks"
-)
-_SAMPLED_BYTES = 1 << 20
 _EPILOG = """\
 DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
 check, box, answer, timings), and request.json. The same command goes on where it was stopped and retries what failed.
@@ -72,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="auto",
         help="default: auto (Eq. 9); calibrated: the checkpoint's own router (conceptseg calibrate)",
     )
-    parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
+    parser.add_argument("--out", type=named_place, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at a time (default: 8)")
     parser.add_argument(
@@ -93,6 +87,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--score-threshold", type=float, default=0.5, metavar="S", help="of single objects (default: 0.5)"
     )
     add_model_arguments(parser)
+    add_cluster_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,12 +104,12 @@ def run(args: argparse.Namespace) -> int:
     from conceptseg.interfaces.cli.ledger import Ledger
     from conceptseg.words import check_words
 
-    rule = _load_rule(args)
+    if args.engine == "ray":
+        return segment_on_cluster(args)
+    refuse_cluster_arguments(args)
+    rule = load_rule(args)
     args.concept = check_words(args.concept, "--concept") if rule is None else rule.concept
-    if not 0 <= args.score_threshold <= 1:
-        raise InputError(f"--score-threshold must lie in 0…1, got {args.score_threshold}.")
-    if args.batch_size < 1:
-        raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
+    check_numbers(args)
     clip = find_clip(args.images, args.out)
     if clip and (args.two_pass or rule is not None or args.samples != 1 or args.mask_from != "semantic"):
         raise InputError(
@@ -123,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     named = [[reference_in_clip(one, clip) if clip else one for one in given] for given in (args.ref, args.unlike)]
     references = parse_references(named[0], named[1], args.label, args.ignore)
     images = Images(list(clip.frames), LeftOut()) if clip else find_images(args.images, exclude=args.out)
-    with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
+    with Ledger(args.out, describe_request(args, references), overwrite=args.overwrite) as ledger:
         pending = ledger.pending(images.paths)
         if clip and pending:
             pending = images.paths  # frames lean on those before them
@@ -138,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     for note, count in tally.notes.items():
         print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
     if tally.uncalibrated:
-        print(_UNCALIBRATED, file=sys.stderr)
+        print(UNCALIBRATED, file=sys.stderr)
     for image, reason in tally.failed.items():
         print(f"failed: {image}: {reason}", file=sys.stderr)
     print(tally.summary(args.out))
@@ -215,18 +210,6 @@ class _Asked:
         return zip(images, segmenter.stream(images, self.concept, self.references, **how), strict=True)
 
 
-def _load_rule(args: argparse.Namespace) -> Rule | None:
-    from conceptseg.errors import InputError
-
-    if args.rule is None:
-        return None
-    if args.ref or args.unlike:
-        raise InputError("A rule brings its own references: give --rule, or --concept with --ref and --unlike.")
-    from conceptseg.inference import Rule
-
-    return Rule.load(args.rule)
-
-
 def _segment_pending(
     segmenter: ConceptSegmenter, pending: Sequence[Path], asked: _Asked, ledger: Ledger, tally: _Tally
 ) -> None:
@@ -246,57 +229,3 @@ def _segment_pending(
             tally.add(image, result, record.get("count"))
             bar.set_postfix(failed=len(tally.failed), refresh=False)
             bar.update()
-
-
-def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[str, Any]:
-    """All that decides an answer: a results folder holds the answers to one of these."""
-    from conceptseg.models.checkpoints import BUNDLED, bundled_folder
-    from conceptseg.models.hub import hub_settings
-
-    model = bundled_folder() if args.model == BUNDLED else Path(args.model)
-    return {
-        "concept": args.concept,
-        "rule": None if args.rule is None else _digest(args.rule),
-        "samples": args.samples,
-        "always": args.always,
-        "instances": args.score_threshold if args.instances else None,
-        **({} if args.mask_from == "semantic" else {"mask_from": [args.mask_from, args.score_threshold]}),
-        "references": [_describe(reference) for reference in references],
-        "model": str(model.resolve()) if model.is_dir() else args.model,
-        "weights": _weights_digest(model) if model.is_dir() else None,
-        "sam": args.sam or hub_settings().sam,
-        "dtype": args.dtype,
-        "bits": args.bits,
-        "protocol": protocol_changes(args) or None,
-        "route": args.route,
-        "seed": args.seed,
-        "conceptseg": __version__,
-    }
-
-
-def _weights_digest(folder: Path) -> str:
-    """Tells one training's weights from another's without reading gigabytes: sizes, beginnings and ends of files."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLED_BYTES))
-            file.seek(max(0, size - _SAMPLED_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest()
-
-
-def _describe(reference: Reference) -> dict[str, Any]:
-    """A reference by what its files hold, wherever they lie."""
-    return {
-        "image": _digest(reference.image),
-        "mask": None if reference.mask is None else _digest(reference.mask),
-        "box": None if reference.box is None else list(reference.box),
-        **{name: value for name in ("label", "ignore") if (value := getattr(reference, name)) is not None},
-        **({"unlike": True} if reference.unlike else {}),
-    }
-
-
-def _digest(source: object) -> str:
-    return hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()
