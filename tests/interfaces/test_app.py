@@ -41,9 +41,11 @@ def test_it_listens_on_this_machine_by_default_and_offers_no_tools(started, caps
 
 def test_limits_and_doors_arrive(started):
     words = ["--host", "::1", "--port", "8000", "--mcp", "--max-upload-mb", "3", "--max-megapixels", "1.5"]
-    assert main(["app", *words, "--max-references", "4", "--batch-size", "2", "--auth", "ann:a:b"]) == 0
+    assert main(["app", *words, "--max-references", "4", "--batch-size", "2"]) == 0
+    assert main(["app", "--auth", "ann:a:b"]) == 0
     options, limits, _ = started[0]
-    assert (options.host, options.port, options.mcp, options.auth) == ("::1", 8000, True, [("ann", "a:b")])
+    assert (options.host, options.port, options.mcp) == ("::1", 8000, True)
+    assert started[1][0].auth == [("ann", "a:b")], "a password may hold colons"
     assert (limits.max_body_bytes, limits.max_pixels) == (3 << 20, 1_500_000)
     assert (limits.max_references, limits.batch_size) == (4, 2)
 
@@ -71,6 +73,7 @@ def test_an_open_door_is_warned_of(started, capsys):
         (["--auth", ":x"], "--auth must hold USER:PASSWORD"),
         (["--auth", ""], "--auth must hold USER:PASSWORD"),
         (["--auth-file", "nowhere"], "nowhere"),
+        (["--mcp", "--auth", "ann:x"], "--mcp has no login"),
         (["--auth-file", os.devnull], "must hold USER:PASSWORD"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from conceptseg.errors import InputError
@@ -32,5 +34,23 @@ def test_references_that_are_none_are_told(tools, references):
 
 
 def test_each_tool_says_what_it_is_for(tools):
-    assert [tool.__name__ for tool in tools.all()] == ["segment"]
+    assert [tool.__name__ for tool in tools.all()] == ["segment", "learn_rule", "apply_rule"]
     assert all("Args:" in tool.__doc__ and "Returns:" in tool.__doc__ for tool in tools.all())
+
+
+def test_a_rule_is_learned_and_applied(tools):
+    segment, learn_rule, apply_rule = tools.all()
+    references = [{"image": b64(png()), "mask": b64(mask_png())}, {"image": b64(png()), "mask": b64(mask_png())}]
+    told = json.loads(learn_rule("square", references))
+    assert told["concept"] == "square" and "Expected IoU" in told["description"]
+    applied = json.loads(apply_rule(b64(png()), told["rule"]))
+    assert applied["mask"]["size"] == [16, 24] and applied["concept"] == "square"
+    assert json.loads(segment(b64(png()), "square", []))["mask"]["size"] == [16, 24]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"), [(None, "rule must be the file"), ("*", "rule is no base64"), ("aGVsbG8=", "is no rule")]
+)
+def test_what_is_no_rule_is_told(tools, rule, told):
+    with pytest.raises(InputError, match=told):
+        tools.apply(b64(png()), rule)

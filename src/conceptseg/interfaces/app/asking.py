@@ -66,7 +66,11 @@ def ask(segmenter: ConceptSegmenter, uploads: Uploads, form: Ask) -> Iterator[Mo
     prepared = segmenter.prepare(references)
     query = Query(read.image, words, prepared, source=name, notes=(*read.notes, *told))
     yield Moment("Looking at the picture", mosaic=query.mosaic)
-    result = yield from beside(lambda tell: _answer(segmenter, query, form, tell))
+
+    def work(tell: Callable[[Moment], None]) -> SegmentationResult:
+        return _answer(segmenter, query, form, tell)
+
+    result = yield from beside(work)
     yield Moment("Done", mosaic=query.mosaic, result=result)
 
 

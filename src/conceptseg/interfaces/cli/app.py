@@ -50,10 +50,16 @@ def run(args: argparse.Namespace) -> int:
         CheckpointError: the model cannot be loaded.
     """
     _check_installed(args.mcp)
+    from conceptseg.errors import InputError
     from conceptseg.interfaces.app.serving import AppOptions, serve_page
     from conceptseg.interfaces.server.serving import warm_up
 
     limits, auth = _limits(args), _auth(args)
+    if args.mcp and auth:
+        raise InputError(
+            "--mcp has no login (Gradio's MCP tools know none): leave out the users, or --mcp. `conceptseg serve` has "
+            "an API with a token."
+        )
     segmenter = load_segmenter(args)
     warm_up(segmenter)
     if not auth and not is_local(args.host):
