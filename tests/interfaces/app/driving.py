@@ -16,7 +16,8 @@ from conceptseg.interfaces import demo
 
 PICTURES = Path(demo.__file__).parents[2] / "assets" / "demo" / "images"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE_MS = 240_000
+PATIENCE_MS = 600_000
+"""A busy machine is no failure."""
 
 
 @contextmanager

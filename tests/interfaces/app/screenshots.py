@@ -1,10 +1,12 @@
-"""The pictures of docs/app.md, made by driving the page: `python -m tests.interfaces.app.screenshots`.
+"""The pictures of docs/app.md, made by driving the page: `python -m tests.interfaces.app.screenshots [ADDRESS]`.
 
 Needs Gradio, Playwright and a Chromium, as `test_in_browser.py` does.
 """
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,8 +32,9 @@ def ask_about_coins(visit: Visit) -> None:
 
 
 def main() -> None:
-    """Write `docs/app.jpg`, and the whole pages beside it to look at."""
-    with served() as address, sync_playwright() as driver, TemporaryDirectory() as folder:
+    """Write `docs/app.jpg`; of a page that is served already, where its address is given."""
+    page = nullcontext(sys.argv[1]) if len(sys.argv) > 1 else served()
+    with page as address, sync_playwright() as driver, TemporaryDirectory() as folder:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         desktop = Visit(browser, address, viewport={"width": DESKTOP_WH[0], "height": DESKTOP_WH[1]})
         ask_about_coins(desktop)

@@ -16,6 +16,9 @@ from conceptseg.interfaces.server.options import ServerOptions
 
 __all__ = ["AppOptions", "serve_page"]
 
+_SESSIONS = 200
+"""Visitors whose learned rules are remembered, those seen last."""
+
 
 @dataclass(frozen=True)
 class AppOptions:
@@ -74,6 +77,7 @@ def serve_page(
             ssr_mode=False,
             pwa=False,
             run_history=False,
+            state_session_capacity=_SESSIONS,
             enable_monitoring=False,
             footer_links=[],
             prevent_thread_lock=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -24,6 +25,8 @@ __all__ = ["FAILURES", "Uploads", "one_line", "shown_small", "tinted_layer", "to
 FAILURES = (ConceptSegError, HTTPException)
 """What is told on the page in a line; the second is how the server's limits refuse."""
 
+_DECODERS = 2
+"""Pictures that are looked through for the page at once."""
 _SHOWN_PX = 1280
 """The longer side of pictures on the page."""
 _TINT = (255, 64, 64)
@@ -36,6 +39,7 @@ class Uploads:
     folders: Sequence[Path]
     """Where uploads and examples lie; nothing outside is read, whatever a request says."""
     options: ServerOptions = field(default_factory=ServerOptions)
+    _turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_DECODERS), repr=False)
 
     def content(self, path: str, name: str) -> bytes:
         """The bytes of an upload.
@@ -81,14 +85,17 @@ class Uploads:
         try:
             if not isinstance(told, dict):
                 raise InputError("Expected a picture's path and name.")
-            name, budget = str(told.get("name") or "The picture")[:200], self.budget()
-            read = self.read(str(told.get("path")), name, budget)
-            mask = self._mask_layer(told, read.image, name) if told.get("mask") else None
-            width, height = read.image.size
-            small = to_url(shown_small(read.image), "JPEG")
-            return {"src": small, "width": width, "height": height, "notes": list(read.notes), "mask": mask}
+            with self._turns:
+                return self._preview(told, str(told.get("name") or "The picture")[:200])
         except FAILURES as error:
             return {"error": one_line(error)}
+
+    def _preview(self, told: dict[str, Any], name: str) -> dict[str, Any]:
+        read = self.read(str(told.get("path")), name, self.budget())
+        mask = self._mask_layer(told, read.image, name) if told.get("mask") else None
+        width, height = read.image.size
+        small = to_url(shown_small(read.image), "JPEG")
+        return {"src": small, "width": width, "height": height, "notes": list(read.notes), "mask": mask}
 
     def _mask_layer(self, told: dict[str, Any], image: Image.Image, name: str) -> str:
         mask = self.mask(str(told["mask"]), image, name)
