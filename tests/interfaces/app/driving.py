@@ -51,10 +51,19 @@ class Visit:
         self.page = browser.new_context(**options).new_page()
         self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", lambda m: self.problems.append(m.text) if m.type == "error" else None)
+        self.page.on("requestfailed", lambda request: self._failed(request.url, request.failure or ""))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self.hosts.add(request.url.partition("//")[2].partition("/")[0]))
         self.page.goto(address)
         self.page.wait_for_selector("#references .cs-drop")
+
+    def _failed(self, url: str, why: str) -> None:
+        if "ERR_ABORTED" not in why:  # what the page itself gave up, or a download
+            self.problems.append(f"{url}: {why}")
+
+    def close(self) -> None:
+        """Leave."""
+        self.page.context.close()
 
     def add_references(self, *files: str | Path) -> None:
         """Upload references, and wait until they are shown."""

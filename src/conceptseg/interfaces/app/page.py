@@ -32,7 +32,7 @@ from conceptseg.interfaces.app.rule_panels import batch_panel, learning_panel, r
 from conceptseg.interfaces.app.rules import apply_rule, learn_rule, load_rule
 from conceptseg.interfaces.app.uploads import FAILURES, Uploads, one_line, shown_small, to_url
 
-__all__ = ["CSS_FILE", "build_page", "page_theme"]
+__all__ = ["CSS_FILE", "build_page", "page_head", "page_theme"]
 
 _LOG = logging.getLogger(__name__)
 _STATIC = Path(__file__).with_name("static")
@@ -58,6 +58,11 @@ _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 """Of events: they are the page's own, which tells itself how far they are."""
 
 _Update = dict[Any, Any]
+
+
+def page_head() -> str:
+    """What goes into the document's head: styles that depend on the window."""
+    return f"<style>{(_STATIC / 'narrow.css').read_text(encoding='utf-8')}</style>"
 
 
 def page_theme() -> gr.themes.Base:

@@ -49,7 +49,7 @@ def serve_page(
     with tempfile.TemporaryDirectory(prefix="conceptseg-app-") as folder:
         _keep_to_ourselves(Path(folder) / "uploads")
         from conceptseg.interfaces.app.examples import write_examples
-        from conceptseg.interfaces.app.page import CSS_FILE, build_page, page_theme
+        from conceptseg.interfaces.app.page import CSS_FILE, build_page, page_head, page_theme
 
         places = [Path(folder) / name for name in ("uploads", "examples")]
         for place in places:
@@ -71,6 +71,7 @@ def serve_page(
             inbrowser=options.opens_browser,
             theme=page_theme(),
             css_paths=[CSS_FILE],
+            head=page_head(),
             share=False,
             show_error=True,
             quiet=True,
