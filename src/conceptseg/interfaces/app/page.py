@@ -132,7 +132,7 @@ class _Page:
         self.gallery = gr.HTML(
             _examples_html(examples), js_on_load=_EXAMPLES_JS, apply_default_css=False, elem_classes="cs-plain"
         )
-        with gr.Row():
+        with gr.Row(elem_id="cs-page"):
             with gr.Column(scale=5, min_width=320):
                 self._question()
             with gr.Column(scale=7, min_width=320), gr.Tabs():
