@@ -15,7 +15,7 @@ from conceptseg.geometry import round_box
 from conceptseg.inference import Rule
 from conceptseg.inference.rules import RulePicture
 
-__all__ = ["rule_lines", "write_rule_page"]
+__all__ = ["rule_figures", "rule_lines", "write_rule_page"]
 
 _HEIGHT_PX = 160
 _TINT, _UNLIKE_TINT = (255, 64, 64), (64, 96, 255)
@@ -49,25 +49,30 @@ def rule_lines(rule: Rule) -> list[str]:
 
 def write_rule_page(rule: Rule, path: Path) -> Path:
     """Write one HTML file with everything in it, and return its path."""
-    groups = (
-        ("Supports", "what the model is shown", rule.supports),
-        ("Withheld", "what the rule was judged on, and what its kind reaches there", rule.withheld),
-        ("Unlike", "what the concept is not, and how much of it masks keep clear of", rule.unlike),
-    )
-    sections = "".join(
-        f"<h2>{title}</h2><p>{told}</p><div class='row'>{''.join(_figure(rule, place) for place in places)}</div>"
-        for title, told, places in groups
-        if places
-    )
     facts = "".join(f"<li>{escape(line)}</li>" for line in rule_lines(rule))
     with replacing(path) as fresh:
         fresh.write_text(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>a conceptseg rule</title>'
             f"<style>{_STYLE}</style></head><body><h1>{escape(rule.concept)}</h1>"
-            f"<blockquote>{escape(rule.text or 'SAM 3 alone')}</blockquote><ul>{facts}</ul>{sections}</body></html>\n",
+            f"<blockquote>{escape(rule.text or 'SAM 3 alone')}</blockquote><ul>{facts}</ul>{rule_figures(rule)}"
+            "</body></html>\n",
             encoding="utf-8",
         )
     return path
+
+
+def rule_figures(rule: Rule) -> str:
+    """A rule's references as HTML: those the model is shown, those it was judged on, and what it is not."""
+    groups = (
+        ("Supports", "what the model is shown", rule.supports),
+        ("Withheld", "what the rule was judged on, and what its kind reaches there", rule.withheld),
+        ("Unlike", "what the concept is not, and how much of it masks keep clear of", rule.unlike),
+    )
+    return "".join(
+        f"<h2>{title}</h2><p>{told}</p><div class='row'>{''.join(_figure(rule, place) for place in places)}</div>"
+        for title, told, places in groups
+        if places
+    )
 
 
 def _figure(rule: Rule, place: int) -> str:

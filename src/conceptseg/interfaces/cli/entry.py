@@ -36,6 +36,7 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "report": "the paper's tables from what was measured",
         "compare": "which of several runs is better, by how much, is it real",
         "data": "benchmarks and one's own pictures: list, check, build",
+        "app": "the page in the browser, for people who draw",
         "serve": "segmentation, rules and annotation tools over HTTP",
         "doctor": "what this machine has and lacks",
     }
