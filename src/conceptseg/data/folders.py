@@ -72,18 +72,7 @@ def pair_folders(
     """
     no_pictures = LeftOut()
     pictures, truths = _names_of(images, masks, no_pictures)
-    unpaired = list(_ambiguous(pictures, "images"))
-    pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
-    unpaired += [
-        (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
-    ]
-    unpaired += [
-        (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
-    ]
-    unpaired += [
-        (name, "a mask without an image") for name in truths if name not in pairs.values() and name not in pictures
-    ]
-    pairs = {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}
+    pairs, unpaired = _pairs(pictures, truths)
     if not pairs:
         told = "; ".join(f"{name}: {why}" for name, why in sorted(unpaired)[:10])
         raise SampleError(f"No image of {images} has a mask of its name in {masks}: {told}.")
@@ -124,6 +113,22 @@ def hold_out(samples: Sequence[ConceptSample], share: float, seed: int) -> list[
     count = min(max(1, round(share * len(samples))), len(samples) - 1)
     chosen = take_by_hash([sample.id for sample in samples], count, str(seed))
     return [replace(sample, split="val") if sample.id in chosen else sample for sample in samples]
+
+
+def _pairs(pictures: _Names, truths: _Names) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Image name → mask name where both stand for one file, and (name, why) of all the others."""
+    unpaired = list(_ambiguous(pictures, "images"))
+    pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
+    unpaired += [
+        (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
+    ]
+    unpaired += [
+        (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
+    ]
+    unpaired += [
+        (name, "a mask without an image") for name in truths if name not in pairs.values() and name not in pictures
+    ]
+    return {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}, unpaired
 
 
 def _names_of(images: Path, masks: Path, no_pictures: LeftOut) -> tuple[_Names, _Names]:

@@ -98,11 +98,11 @@ def evaluate(
     ]
     for line in kept.told():
         tell(line)
-    total = sum(len(batch.wanted) for batch in batches)
-    if total:
+    if total := sum(len(batch.wanted) for batch in batches):
         with RowWriter(out, shard.rank) as writer:
-            method = get_method(config.method, segmenter(), **config.options)
-            work = _Work(config, out if keep_masks else None, method, kept)
+            work = _Work(
+                config, out if keep_masks else None, get_method(config.method, segmenter(), **config.options), kept
+            )
             finished = 0
             for batch in filter(lambda batch: batch.wanted, batches):
                 writer.write(work.rows_of(batch))
