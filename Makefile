@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all test-nightly checks format bench clean
+.PHONY: setup demo test test-all test-slow test-nightly test-lowest test-wheel checks format bench clean
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -28,6 +28,21 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest
 
+# The slow ones alone, each with its time.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m 'slow and not gpu' --durations=0
+
+# The wheel in an empty environment, outside the clone.
+test-wheel: $(READY)
+	.ci/try_wheel
+
+# The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own. Needs `uv`.
+LOWEST := .venv-lowest
+test-lowest:
+	uv venv --quiet --allow-existing --python 3.10 $(LOWEST)
+	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
+	$(LOWEST)/bin/python -m pytest -m 'not slow and not gpu'
+
 # What takes longer, sharded runs on CPUs among it; DeepSpeed comes with it and compiles one small part on first use.
 test-nightly: $(READY)
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation deepspeed==0.19.8
@@ -47,4 +62,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/inference_speed.py
 
 clean:
-	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

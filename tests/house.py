@@ -141,10 +141,9 @@ def _node(part: str) -> str:
 
 def _box(name: str, place: int) -> str:
     top = _TOP + _STEP * place
-    return (
-        f'<rect x="{_LEFT}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" rx="7"/><text x="{_LEFT + 14}" y="{top + 19}">'
-        f'{name}</text><text class="told" x="{_LEFT + 14}" y="{top + 34}">{_TOLD[name]}</text>'
-    )
+    frame = f'<rect x="{_LEFT}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" rx="7"/>'
+    title = f'<text x="{_LEFT + 14}" y="{top + 19}">{name}</text>'
+    return frame + title + f'<text class="told" x="{_LEFT + 14}" y="{top + 34}">{_TOLD[name]}</text>'
 
 
 def _arc(importer: int, imported: int) -> str:

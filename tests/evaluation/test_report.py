@@ -263,13 +263,13 @@ def test_the_first_sentence_says_which_is_better(tmp_path):
 def test_what_cannot_be_compared_is_said(tmp_path):
     rows = [score_row("set", n, "shadow", 0.5) for n in range(3)]
     first, short = make_run(tmp_path / "a", rows), make_run(tmp_path / "b", rows[:2])
-    assert "1 question of one are not the other's" in standings([first, short])[1].remark
+    assert "share 2 questions; 1 more stand in one of them only" in standings([first, short])[1].remark
     other = make_run(tmp_path / "c", rows, protocol="paper")
     assert "protocol paper" in standings([first, other])[1].remark and standings([first, other])[1].to_first is None
     apart = make_run(tmp_path / "d", [score_row("else", 0, "shadow", 0.5)])
     assert "not compared" in standings([first, apart])[1].remark
     failed = make_run(tmp_path / "e", [*rows[:2], score_row("set", 2, "shadow", 0.0, error="torn")])
-    assert "1 question failed and count as worst" in standings([failed])[0].remark
+    assert "1 question failed, with the worst score" in standings([failed])[0].remark
     two_sets = make_run(tmp_path / "f", [*rows, *(score_row("other", n, "shadow", 0.9) for n in range(3))])
     assert [*standings([two_sets])[0].scores] == ["set", "other", "all sets"]
 

@@ -123,7 +123,7 @@ def _sentence(best: Standing, first: Standing, compared: int) -> str:
 
 def _standing(run: Run, first: Run) -> Standing:
     scores = _scores(run)
-    failed = f"{run.label}: {_questions(len(run.failures))} failed and count as worst." if run.failures else ""
+    failed = f"{run.label}: {_questions(len(run.failures))} failed, with the worst score." if run.failures else ""
     if run is first:
         return Standing(run, scores, None, failed)
     if run.config.protocol != first.config.protocol:
@@ -134,15 +134,16 @@ def _standing(run: Run, first: Run) -> Standing:
     except InputError as error:
         return Standing(run, scores, None, f"{run.label}: not compared. {error} {failed}".strip())
     lacking = max(len(run.rows), len(first.rows)) - found.questions
-    apart = f"{run.label} and {first.label}: {_questions(lacking)} of one are not the other's." if lacking else ""
+    shared = f"{run.label} and {first.label} share {_questions(found.questions)}"
+    apart = f"{shared}; {lacking} more stand in one of them only." if lacking else ""
     return Standing(run, scores, found, f"{apart} {failed}".strip())
 
 
 def _scores(run: Run) -> dict[str, Score]:
-    by_set: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_set: dict[str, list[Mapping[str, Any]]] = {name: [] for name in run.questions}
     for row in run.rows:
-        by_set[row["data"]].append(row)
-    scores = {name: _score(rows) for name, rows in by_set.items()}
+        by_set.setdefault(row["data"], []).append(row)
+    scores = {name: _score(rows) for name, rows in by_set.items() if rows}
     return scores if len(scores) == 1 else scores | {ALL_SETS: _score(run.rows)}
 
 
