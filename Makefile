@@ -12,7 +12,7 @@ setup: $(READY)
 
 # The stamp is as new as what it was installed from, so an edit of either file installs again.
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "conceptseg needs Python 3.10 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "conceptseg needs Python 3.11 or newer: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
@@ -39,8 +39,8 @@ test-wheel: $(READY)
 # The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own. Needs `uv`.
 LOWEST := .venv-lowest
 test-lowest:
-	uv venv --quiet --allow-existing --python 3.10 $(LOWEST)
-	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
+	uv venv --quiet --allow-existing --python 3.11 $(LOWEST)
+	uv pip install --quiet --python $(LOWEST)/bin/python --torch-backend cpu --resolution lowest-direct -e '.[dev]'
 	$(LOWEST)/bin/python -m pytest -m 'not slow and not gpu'
 
 # What takes longer, sharded runs on CPUs among it; DeepSpeed comes with it and compiles one small part on first use.

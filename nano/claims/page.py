@@ -185,7 +185,7 @@ def _routing(runs: Mapping[str, Run]) -> list[str]:
 
 
 def table_of_runs(commands: Mapping[str, list[str]], runs: Mapping[str, Run]) -> str:
-    """Where the numbers come from, as CSV: a line a run or training, what it measured, and the command that makes it."""
+    """Where the numbers come from, as CSV: a line a run or training, what it measured, and its command."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["name", "measured", "command"])

@@ -31,7 +31,7 @@ KINDS = ("worst", "best", "uncertain", "differing", "random")
 """What a question can be shown for, in the order of the page's filter."""
 
 _SIDE_PX = 240
-_WITHHELD = (255, 190, 0)
+_WITHHELD = (0, 170, 0)
 
 
 @dataclass(frozen=True)
