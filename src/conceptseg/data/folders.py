@@ -80,17 +80,10 @@ def pair_folders(
     samples = []
     for name in sorted(pairs):
         mask: ImageSource = truths[pairs[name]][0]
+        mask = select_label(mask, label, ignore) if selects else mask
+        group = str(Path(name).parent) if group_by_folder and "/" in name else None
         samples.append(
-            ConceptSample(
-                id=name,
-                task=task,
-                concept=concept,
-                image=pictures[name][0],
-                mask=select_label(mask, label, ignore) if selects else mask,
-                answer=answer,
-                group=str(Path(name).parent) if group_by_folder and "/" in name else None,
-                split=split,
-            )
+            ConceptSample(name, task, concept, pictures[name][0], mask, answer=answer, group=group, split=split)
         )
     return PairedFolders(samples, sorted(unpaired), no_pictures)
 

@@ -17,7 +17,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; margin: 0; background: var(--paper);
   color: var(--ink) }
 main { max-width: 1180px; margin: 0 auto; padding: 1.6rem 1.2rem 4rem }
-h1 { font-size: 1.5rem; line-height: 1.3; margin: .2rem 0 1rem; font-weight: 650; max-width: 60rem }
+h1 { font-size: 1.42rem; line-height: 1.3; margin: .2rem 0 1rem; font-weight: 650; max-width: 72rem }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .6rem } h3 { font-size: 1rem; margin: 0 0 .6rem }
 small, figcaption, .dim { color: var(--dim); font-weight: 400 } .kicker { color: var(--mark); font-weight: 600;
   font-size: .8rem; letter-spacing: .06em; text-transform: uppercase; margin: 0 }
@@ -78,7 +78,7 @@ def _scores(standing: Sequence[Standing]) -> str:
         cells = "".join(_score_cell(one.scores.get(name)) for name in sets)
         bar = _whisker(one.scores[ALL_SETS if ALL_SETS in one.scores else sets[0]] if one.scores else None)
         lines.append(
-            f"<tr><th>{escape(one.run.label)}</th><td>{bar}</td>{cells}{_difference(one) if rival else ''}</tr>"
+            f"<tr><th>{escape(one.run.label)}</th><td>{bar}</td>{cells}{_difference(one, standing[0]) if rival else ''}</tr>"
         )
     return (
         f'<table class="scores"><thead><tr><th>run</th><th></th>{"".join(heads)}{told}</tr></thead>'
@@ -93,9 +93,9 @@ def _score_cell(score: Score | None) -> str:
     return f'<td><span class="number">{score.miou:.1f}</span>{error} <span class="dim">n {score.questions}</span></td>'
 
 
-def _difference(one: Standing) -> str:
+def _difference(one: Standing, first: Standing) -> str:
     if one.to_first is None:
-        return f'<td>–</td><td class="dim">{"the first run" if not one.remark else "not compared"}</td>'
+        return f'<td>–</td><td class="dim">{"the first run" if one is first else "not compared"}</td>'
     found = one.to_first
     style = one.words if one.words in ("better", "worse") else "dim"
     return (
