@@ -76,10 +76,9 @@ def _scores(standing: Sequence[Standing]) -> str:
     lines = []
     for one in standing:
         cells = "".join(_score_cell(one.scores.get(name)) for name in sets)
+        change = _difference(one, standing[0]) if rival else ""
         bar = _whisker(one.scores[ALL_SETS if ALL_SETS in one.scores else sets[0]] if one.scores else None)
-        lines.append(
-            f"<tr><th>{escape(one.run.label)}</th><td>{bar}</td>{cells}{_difference(one, standing[0]) if rival else ''}</tr>"
-        )
+        lines.append(f"<tr><th>{escape(one.run.label)}</th><td>{bar}</td>{cells}{change}</tr>")
     return (
         f'<table class="scores"><thead><tr><th>run</th><th></th>{"".join(heads)}{told}</tr></thead>'
         f"{''.join(lines)}</table>"
