@@ -15,6 +15,7 @@ from conceptseg.evaluation.report import PAPER_TABLES, paper_tables, write_repor
 from conceptseg.evaluation.report.external import table_2, table_3
 from conceptseg.evaluation.report.gallery import choose_questions, questions_of
 from conceptseg.evaluation.report.methods import check_variant, table_1, table_4, table_8, table_9
+from conceptseg.evaluation.report.page import render_page
 from conceptseg.evaluation.report.paper import paper_table
 from conceptseg.evaluation.report.robustness import figure_7, table_10, table_11, table_12
 from conceptseg.evaluation.report.scoreboard import headline, scoreboard, standings
@@ -273,6 +274,14 @@ def test_what_cannot_be_compared_is_said(tmp_path):
     assert "1 question failed, with the worst score" in standings([failed])[0].remark
     two_sets = make_run(tmp_path / "f", [*rows, *(score_row("other", n, "shadow", 0.9) for n in range(3))])
     assert [*standings([two_sets])[0].scores] == ["set", "other", "all sets"]
+
+
+def test_runs_over_different_sets_stand_on_one_page(tmp_path):
+    rows = [score_row("set", n, "shadow", 0.5) for n in range(2)]
+    more = [*rows, *(score_row("<b>", n, "shadow", 0.9) for n in range(2))]
+    page = render_page(standings([make_run(tmp_path / "a", rows), make_run(tmp_path / "b", more)]), None, [])
+    assert page.count("<svg") == 2 and "&lt;b&gt;" in page and "<b><br>" not in page
+    assert "share 2 questions; 2 more stand in one of them only" in page
 
 
 def test_the_papers_tables_are_of_the_papers_data_alone(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from conceptseg.evaluation.report.scoreboard import ALL_SETS, Score, Standing, headline, scoreboard
+from conceptseg.evaluation.report.scoreboard import Score, Standing, headline, scoreboard
 from conceptseg.evaluation.tables import Table
 
 __all__ = ["render_page"]
@@ -77,7 +77,7 @@ def _scores(standing: Sequence[Standing]) -> str:
     for one in standing:
         cells = "".join(_score_cell(one.scores.get(name)) for name in sets)
         change = _difference(one, standing[0]) if rival else ""
-        bar = _whisker(one.scores[ALL_SETS if ALL_SETS in one.scores else sets[0]] if one.scores else None)
+        bar = _whisker(list(one.scores.values())[-1])  # of all sets, where there are several
         lines.append(f"<tr><th>{escape(one.run.label)}</th><td>{bar}</td>{cells}{change}</tr>")
     return (
         f'<table class="scores"><thead><tr><th>run</th><th></th>{"".join(heads)}{told}</tr></thead>'
@@ -103,10 +103,8 @@ def _difference(one: Standing, first: Standing) -> str:
     )
 
 
-def _whisker(score: Score | None) -> str:
+def _whisker(score: Score) -> str:
     """A bar from 0 to 100 with two standard errors on either side of its end."""
-    if score is None:
-        return ""
     width, end = 220.0, 2.2 * score.miou
     error = 2.2 * 2 * (score.standard_error or 0.0)
     low, high = max(0.0, end - error), min(width, end + error)

@@ -91,7 +91,7 @@ def headline(standing: Sequence[Standing]) -> str:
     first, *others = standing
     compared = [one for one in others if one.to_first is not None]
     if not compared:
-        score = next(reversed(first.scores.values()))
+        score = list(first.scores.values())[-1]
         error = "" if score.standard_error is None else f" ± {score.standard_error:.1f}"
         told = f"{first.run.label}: mIoU {score.miou:.1f}{error} on {_questions(score.questions)}."
         return told + (f" {others[0].remark}" if others else "")
