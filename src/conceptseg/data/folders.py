@@ -74,18 +74,7 @@ def pair_folders(
     """
     no_pictures = LeftOut()
     pictures, truths = _names_of(images, masks, no_pictures)
-    unpaired = list(_ambiguous(pictures, "images"))
-    pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
-    unpaired += [
-        (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
-    ]
-    unpaired += [
-        (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
-    ]
-    unpaired += [
-        (name, "a mask without an image") for name in truths if name not in pairs.values() and name not in pictures
-    ]
-    pairs = {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}
+    pairs, unpaired = _pairs(pictures, truths)
     if not pairs:
         told = "; ".join(f"{name}: {why}" for name, why in sorted(unpaired)[:10])
         raise SampleError(f"No image of {images} has a mask of its name in {masks}: {told}.")
@@ -93,17 +82,10 @@ def pair_folders(
     samples = []
     for name in sorted(pairs):
         mask: ImageSource = truths[pairs[name]][0]
+        mask = select_label(mask, label, ignore) if selects else mask
+        group = str(Path(name).parent) if group_by_folder and "/" in name else None
         samples.append(
-            ConceptSample(
-                id=name,
-                task=task,
-                concept=concept,
-                image=pictures[name][0],
-                mask=select_label(mask, label, ignore) if selects else mask,
-                answer=answer,
-                group=str(Path(name).parent) if group_by_folder and "/" in name else None,
-                split=split,
-            )
+            ConceptSample(name, task, concept, pictures[name][0], mask, answer=answer, group=group, split=split)
         )
     return PairedFolders(samples, sorted(unpaired), no_pictures)
 
@@ -126,6 +108,22 @@ def hold_out(samples: Sequence[ConceptSample], share: float, seed: int) -> list[
     count = min(max(1, round(share * len(samples))), len(samples) - 1)
     chosen = take_by_hash([sample.id for sample in samples], count, str(seed))
     return [replace(sample, split="val") if sample.id in chosen else sample for sample in samples]
+
+
+def _pairs(pictures: _Names, truths: _Names) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Image name → mask name where both stand for one file, and (name, why) of all the others."""
+    unpaired = list(_ambiguous(pictures, "images"))
+    pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
+    unpaired += [
+        (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
+    ]
+    unpaired += [
+        (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
+    ]
+    unpaired += [
+        (name, "a mask without an image") for name in truths if name not in pairs.values() and name not in pictures
+    ]
+    return {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}, unpaired
 
 
 def _names_of(images: Path, masks: Path, no_pictures: LeftOut) -> tuple[_Names, _Names]:

@@ -30,7 +30,7 @@ from conceptseg.images import select_label
 from conceptseg.masks import Label
 from conceptseg.taxonomy import Level
 
-__all__ = ["DataSource", "open_sources", "parse_option"]
+__all__ = ["DataSource", "open_sources", "parse_option", "published_sets"]
 
 _WORLD = re.compile(r"world:(?P<tasks>[\w,]+):(?P<split>\w+):(?P<count>\d+):(?P<seed>\d+)")
 _BENCHMARK = re.compile(r"(?P<name>\w+)(?:/(?P<split>\w+))?=(?P<root>[^?]+)(?:\?(?P<options>.*))?")
@@ -81,6 +81,24 @@ def open_sources(
     if twice:
         raise InputError(f"--data names a set twice: {', '.join(twice)}. Its images would count twice.")
     return sources
+
+
+def published_sets(specs: Sequence[str]) -> frozenset[str]:
+    """The names of those sets behind `--data` that the paper measured on: its benchmarks, or their released selection.
+
+    ConceptWorld, folders and the general layouts (`folders=`, `coco=`) are one's own data, whatever is in them.
+
+    Args:
+        specs: as of `open_sources`; nothing is opened.
+    """
+    names = set()
+    for spec in specs:
+        matched = _BENCHMARK.fullmatch(spec)
+        if matched and matched["name"] in benchmark_names() and not spec.startswith("world:"):
+            info = get_benchmark(matched["name"]).info
+            if info.expected or info.name == "released":
+                names.add(f"{info.name}/{matched['split'] or info.splits[-1]}")
+    return frozenset(names)
 
 
 def parse_option(text: str) -> tuple[str, str | int | float | None]:

@@ -103,11 +103,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
+    from conceptseg.evaluation.report.methods import check_variant
     from conceptseg.evaluation.settings import EvaluationConfig
     from conceptseg.evaluation.sources import parse_option
 
     taken = EvaluationConfig.model_fields.keys() - {"options", "asking"}
     values = {name: getattr(args, name) for name in taken}
+    if args.variant is not None:
+        check_variant(args.variant)
     options = dict(map(parse_option, args.option))
     return EvaluationConfig.of(values | {"options": options, "asking": protocol_changes(args) or None})
 
