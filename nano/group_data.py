@@ -28,7 +28,7 @@ __all__ = ["REGION_STEPS", "GroupData", "rough_box"]
 REGION_STEPS = 168
 """Regions in words, `[x1, y1, x2, y2]`, count in this many steps along a side."""
 
-_SCENE_SHARE = 0.35
+_SCENE_SHARE = 0.45
 _COARSE = 2 / 3
 """Half of ConceptWorld is drawn at this share of the size and enlarged: not every picture is sharp."""
 _ABSENT_SHARE = 1 / 3

@@ -28,7 +28,7 @@ from nano.instance_loss import instance_loss
 __all__ = ["SegmenterLearner"]
 
 _PRESENCE_WEIGHT = 0.5
-_INSTANCE_WEIGHT = 0.3
+_INSTANCE_WEIGHT = 1.0
 _EMPTY_WEIGHT = 0.3
 """Of the mask of what is not there: presence says the same, and better."""
 
