@@ -46,6 +46,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="longest response (the checkpoint's own limit)")
     parser.add_argument(
+        "--no-prior", action="store_true", help="keep the references' masks from SAM 3, as in the paper (nano shows them)"
+    )
+    parser.add_argument(
         "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
     )
 
@@ -117,6 +120,8 @@ def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:
         changes |= {"template": template.name, "instructions": own}
     if args.max_new_tokens is not None:
         changes["max_new_tokens"] = args.max_new_tokens
+    if args.no_prior:
+        changes["reference_prior"] = False
     return changes
 
 
@@ -156,8 +161,8 @@ def load_lens_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
 
     refused = [
         f"--{name.replace('_', '-')}"
-        for name in ("sam", "bits", "device_map", "template", "max_new_tokens")
-        if getattr(args, name) is not None
+        for name in ("sam", "bits", "device_map", "template", "max_new_tokens", "no_prior")
+        if getattr(args, name) not in (None, False)
     ]
     if refused:
         raise InputError(f"--method lens does not take {', '.join(refused)}.")
