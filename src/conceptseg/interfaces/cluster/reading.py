@@ -149,9 +149,15 @@ def _from_cell(name: str, value: Any, file: str) -> Item:
 class _Counted:
     """A file that is read from front to back, and how far."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(self, fs: Any, path: str) -> None:
+        self._file = fs.open(path, "rb")
         self.total = 0
+
+    def __enter__(self) -> _Counted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def read(self, size: int = -1) -> bytes:
         """As of the file."""
@@ -165,7 +171,8 @@ def _members(address: str, done: Done) -> Iterator[Item]:
     seen: Counter[str] = Counter()
     try:
         fs, path = open_place(address)
-        with fs.open(path, "rb") as file, tarfile.open(fileobj=(counted := _Counted(file)), mode="r|") as shard:
+        counted = _Counted(fs, path)
+        with counted, tarfile.open(fileobj=counted, mode="r|") as shard:  # type: ignore[call-overload]
             for member in shard:
                 ending = member.name.rpartition("/")[2].partition(".")[2].lower()
                 if not member.isfile():
