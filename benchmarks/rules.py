@@ -3,6 +3,7 @@
 calibration   `expected_iou` of rules from eight references against the true IoU on further pictures, by set
 confidence    `result.confidence` against the true IoU, and `result.found` where the concept is not (false, lost)
 choice        four references chosen from sixteen, of which four are spoilt, against four drawn from them
+sifting       of such sixteen, those that look wrong by sight alone, before any rule is learned
 samples       the best of four responses against the likeliest one
 apply         a rule on further pictures against asking anew: IoU, tokens written, time
 unlike        references that mark what the concept is not, on targets that show it too, against none
@@ -33,6 +34,7 @@ from conceptseg.evaluation.sources import open_sources
 from conceptseg.files import replacing
 from conceptseg.geometry import mask_iou
 from conceptseg.inference import Query, SegmentationResult, engine
+from conceptseg.inference.contest import doubtful
 from conceptseg.models.calibration import expected_error
 
 _RIVALS = ("common_consistency", "correspondence_consistency")
@@ -258,9 +260,7 @@ def _bins(pairs: Sequence[tuple[float, float]], count: int = 10) -> list[list[fl
 
 def _ask_choice(bench: Bench, number: int) -> dict[str, Any]:
     sample, more = bench.rule_and_more(number, 16)
-    rng = np.random.default_rng([bench.options.seed, number])
-    spoilt = sorted(int(place) for place in rng.choice(len(sample.references), 4, replace=False))
-    pool = [_spoil(one, rng) if n in spoilt else one for n, one in enumerate(sample.references)]
+    pool, spoilt, rng = _spoilt_pool(bench, number, sample)
     rule = bench.segmenter.learn(sample.concept, pool, samples=bench.options.samples)
     drawn = [pool[place] for place in rng.choice(len(pool), 4, replace=False)]
     asked = bench.segmenter.stream(
@@ -278,13 +278,36 @@ def _ask_choice(bench: Bench, number: int) -> dict[str, Any]:
     }
 
 
-def _sum_choice(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _ask_sifting(bench: Bench, number: int) -> dict[str, Any]:
+    sample = bench.question(number, 16)
+    pool, spoilt, _ = _spoilt_pool(bench, number, sample)
+    return {"set": sample.task, "spoilt": spoilt, "suspects": doubtful(bench.segmenter.compare(pool))}
+
+
+def _spoilt_pool(
+    bench: Bench, number: int, sample: ConceptSample
+) -> tuple[list[Reference], list[int], np.random.Generator]:
+    """The references, four of them with a wrong mark; which; and the dice."""
+    rng = np.random.default_rng([bench.options.seed, number])
+    spoilt = sorted(int(place) for place in rng.choice(len(sample.references), 4, replace=False))
+    return [_spoil(one, rng) if n in spoilt else one for n, one in enumerate(sample.references)], spoilt, rng
+
+
+def _sum_sifting(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     caught = sum(len({*row["spoilt"]} & {*row["suspects"]}) for row in rows)
     accused = sum(len(row["suspects"]) for row in rows)
-    return _paired(rows, "chosen", "random") | {
-        "spoilt": sum(len(row["spoilt"]) for row in rows),
-        "caught": caught / max(1, sum(len(row["spoilt"]) for row in rows)),
+    wrong = sum(len(row["spoilt"]) for row in rows)
+    return {
+        "pools": len(rows),
+        "spoilt": wrong,
+        "caught": caught / max(1, wrong),
         "right_of_accused": caught / accused if accused else None,
+    }
+
+
+def _sum_choice(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return _paired(rows, "chosen", "random") | {
+        **_sum_sifting(rows),
         "spoilt_supports": float(np.mean([len({*row["spoilt"]} & {*row["supports"]}) for row in rows])),
     }
 
@@ -421,6 +444,7 @@ PARTS: dict[str, tuple[_Ask, _SumUp]] = {
     "calibration": (_ask_calibration, _sum_calibration),
     "confidence": (_ask_confidence, _sum_confidence),
     "choice": (_ask_choice, _sum_choice),
+    "sifting": (_ask_sifting, _sum_sifting),
     "samples": (_ask_samples, lambda rows: _paired(rows, "best", "greedy")),
     "apply": (_ask_apply, _sum_apply),
     "unlike": (_ask_unlike, _sum_unlike),
