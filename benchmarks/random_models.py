@@ -20,7 +20,7 @@ from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 _VOCABULARY = 151_936
 _WORDS = [*("dark", "bright", "small", "large", "round", "thin", "near", "far"), *("upper", "lower", "left", "right")]
 _RULE = "the one thing that stands out from all that is around it in every picture"
-_THOUGHT = 20  # words of the <think> part, free as those of boxes and answer are
+_THOUGHT = 12  # words of the <think> part, free as those of boxes and answer are
 
 
 def build_mid(frame_px: int, sam_px: int, device: str = "cpu") -> ConceptSegModel:
