@@ -138,7 +138,7 @@ def _read_pixels(image: Image.Image, name: str, max_pixels: int) -> Decoded:
         )
     is_half = drops_low_bytes(image)
     try:
-        notes = (NOTE_FRAMES,) if _is_first_of_several(image) else ()
+        notes: tuple[str, ...] = (NOTE_FRAMES,) if _is_first_of_several(image) else ()
         turned = is_stored_turned(image)
         image.load()
     except Exception as error:  # as in `_open`

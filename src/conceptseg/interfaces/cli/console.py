@@ -46,7 +46,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="longest response (the checkpoint's own limit)")
     parser.add_argument(
-        "--no-prior", action="store_true", help="keep the references' masks from SAM 3, as in the paper (nano shows them)"
+        "--no-prior", action="store_true", help="keep the references' masks from SAM 3, as the paper does"
     )
     parser.add_argument(
         "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
