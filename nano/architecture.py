@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.models.small_tokenizer import build_tokenizer
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 
-__all__ = ["FRAME_PX", "PATCH_PX", "SEGMENTER_PX", "build_nano"]
+__all__ = ["FRAME_PX", "PATCH_PX", "SEGMENTER_PX", "build_nano", "place_object_queries"]
 
 FRAME_PX = 168
 """Side of every picture the reasoner sees; boxes are integers 0…168."""
@@ -42,6 +42,10 @@ _LM_WIDTH = 256
 _PROMPT_WIDTH = 96
 _CELL_PX = 8
 _TOKEN_WIDTH = 192
+_ANCHOR = 0.25
+"""Side of the boxes that object queries start from, as a share of the picture."""
+_LOCALITY = 15.0
+"""How much a query's attention falls from the edge of its box outwards, in SAM 3's logarithmic steps."""
 
 
 def build_nano(texts: Sequence[str], names: Sequence[str], *, seed: int = 0) -> ConceptSegModel:
@@ -132,7 +136,31 @@ def _build_segmenter(tokenizer: PreTrainedTokenizerFast) -> PromptSegmenter:
     )  # fmt: skip
     sam = Sam3Model(config)
     _smooth_numbers(cast(Tensor, sam.text_encoder.get_input_embeddings().weight), tokenizer)
+    place_object_queries(sam)
     return PromptSegmenter(sam, tokenizer, prior=ReferencePrior(PriorConfig(width=_TOKEN_WIDTH)))
+
+
+@torch.no_grad()
+def place_object_queries(sam: Sam3Model) -> None:
+    """Give SAM 3's object queries places of their own: anchors on a grid, each looking around itself.
+
+    Queries that begin in one place see one thing, and stay copies of one another for hours of training.
+    """
+    decoder: Any = sam.detr_decoder
+    count = decoder.reference_points.weight.shape[0]
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    places = [((k % columns + 0.5) / columns, (k // columns + 0.5) / rows) for k in range(count)]
+    decoder.reference_points.weight.copy_(torch.logit(torch.tensor([(x, y, _ANCHOR, _ANCHOR) for x, y in places])))
+    decoder.box_head.layer3.weight.zero_()
+    decoder.box_head.layer3.bias.zero_()
+    for beside in (decoder.box_rpb_embed_x, decoder.box_rpb_embed_y):
+        for head in range(beside.layer2.weight.shape[0] - 1):  # the last one goes on looking everywhere
+            for unit, outwards in ((2 * head, (-1.0, 0.0)), (2 * head + 1, (0.0, 1.0))):
+                beside.layer1.weight[unit] = torch.tensor(outwards)
+                beside.layer1.bias[unit] = 0.0
+                beside.layer2.weight[:, unit] = 0.0
+                beside.layer2.weight[head, unit] = -_LOCALITY
 
 
 def _spread(width: int) -> float:

@@ -28,7 +28,8 @@ __all__ = ["REGION_STEPS", "GroupData", "rough_box"]
 REGION_STEPS = 168
 """Regions in words, `[x1, y1, x2, y2]`, count in this many steps along a side."""
 
-_SCENE_SHARE = 0.35
+_SCENE_SHARE = 0.6
+_MOST_NAMES = 3
 _COARSE = 2 / 3
 """Half of ConceptWorld is drawn at this share of the size and enlarged: not every picture is sharp."""
 _ABSENT_SHARE = 1 / 3
@@ -119,20 +120,19 @@ class GroupData(Dataset[Group]):
         return _group(shown, questions, self.size_px)
 
     def _scene_group(self, scene: Scene, rng: np.random.Generator) -> Group:
-        name = scene.names[int(rng.integers(len(scene.names)))]
-        things = tuple(thing.mask for thing in scene.objects if thing.name == name)
-        mask = scene.mask_of(name)
-        empty = np.zeros_like(mask)
+        """Some things by name, one that is not there, and one thing by its place."""
+        names = [str(name) for name in rng.permutation(scene.names)[:_MOST_NAMES]]
+        empty = np.zeros(scene.image.shape[:2], dtype=bool)
         absent = self._absent(scene.names, rng)
+        questions = [Question(0, name, scene.mask_of(name), True, things=_things(scene, name)) for name in names]
+        questions.append(Question(0, absent, empty, False, things=()))
         one = scene.objects[int(rng.integers(len(scene.objects)))]
-        region = f"{_region(one.mask, rng)}{rng.choice(['', ' object', f' {absent}', f' {one.name}'])}"
-        box = scale_box(rough_box(one.mask, rng), mask.shape, (1, 1))
-        questions = (
-            Question(0, name, mask, True, things=things),
-            Question(0, absent, empty, False, things=()),
-            Question(0, region, one.mask, True, things=(one.mask,)),
-            Question(0, str(rng.choice(["object", one.name])), one.mask, True, box=box),
-        )
+        if rng.random() < 0.5:
+            region = f"{_region(one.mask, rng)}{rng.choice(['', ' object', f' {absent}', f' {one.name}'])}"
+            questions.append(Question(0, region, one.mask, True, things=(one.mask,)))
+        else:
+            box = scale_box(rough_box(one.mask, rng), one.mask.shape, (1, 1))
+            questions.append(Question(0, str(rng.choice(["object", one.name])), one.mask, True, box=box))
         return _group([(scene.image, empty)], questions, self.size_px)
 
     def _ask(
@@ -192,6 +192,10 @@ class GroupData(Dataset[Group]):
         spoken = {word for name in present for word in name.split()}
         names = [name for name in self.names if spoken.isdisjoint(name.split())]
         return names[int(rng.integers(len(names)))]
+
+
+def _things(scene: Scene, name: str) -> tuple[Bool[np.ndarray, "h w"], ...]:
+    return tuple(thing.mask for thing in scene.objects if thing.name == name)
 
 
 def _shown(sample: ConceptSample) -> list[tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]]:

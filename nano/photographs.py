@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,8 @@ from conceptseg.images import load_image, load_mask
 
 __all__ = ["Family", "Photographs"]
 
-View: TypeAlias = tuple[UInt8[np.ndarray, "side side 3"], Bool[np.ndarray, "side side"]]
+Picture: TypeAlias = UInt8[np.ndarray, "side side 3"]
+View: TypeAlias = tuple[Picture, Bool[np.ndarray, "side side"]]
 """A picture and its mask, as shown."""
 
 _RULE = "Segment every {}, wherever it is."
@@ -34,6 +35,9 @@ _JITTER = 0.35
 _GREY_SHARE = 0.12
 _BLUR_SHARE = 0.15
 _MOST_BLUR_PX = 1.6
+_DISGUISED_SHARE = 0.35
+_INVERTED_SHARE = 0.15
+_DISGUISE_NAME = "marked object"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,17 @@ class Family:
     views: tuple[View, ...]
     stranger: UInt8[np.ndarray, "side side 3"] | None
     """A photograph without the concept, where one could be found."""
+
+    def disguised(self, rng: np.random.Generator) -> Family:
+        """The same as something never seen: one exchange of colours in all pictures, sometimes around the thing.
+
+        The sets name few kinds; whoever knows them all by heart need not look at the references.
+        """
+        repaint = _repainter(rng)
+        inverted = rng.random() < _INVERTED_SHARE and all(0.1 < mask.mean() < 0.9 for _, mask in self.views)
+        views = tuple((repaint(image), ~mask if inverted else mask) for image, mask in self.views)
+        stranger = None if self.stranger is None or inverted else repaint(self.stranger)
+        return Family(_DISGUISE_NAME, "CD", views, stranger)
 
 
 class Photographs:
@@ -115,7 +130,8 @@ class Photographs:
         """Up to `count` photographs of one concept from one set, and one without it."""
         row, others = self._draw(rng)
         views = tuple(self._view(one, rng) for one in (row, *others[: count - 1]))
-        return Family(row.concept, row.level, views, self._stranger_to(row, rng))
+        family = Family(row.concept, row.level, views, self._stranger_to(row, rng))
+        return family.disguised(rng) if len(views) > 1 and rng.random() < _DISGUISED_SHARE else family
 
     def absent_from(self, sample: ConceptSample, names: Sequence[str]) -> list[str]:
         """Those of `names` that can be taken not to be in a photograph: no word of them is said in its set, or in one
@@ -185,6 +201,12 @@ def _window(width: int, height: int, rng: np.random.Generator) -> tuple[int, int
 
 def _kept(whole: Bool[np.ndarray, "h w"], part: Bool[np.ndarray, "a b"]) -> float:
     return float(part.sum() / max(1, whole.sum()))
+
+
+def _repainter(rng: np.random.Generator) -> Callable[[Picture], Picture]:
+    """Colour channels in another order, and now and then negative."""
+    order, negative = rng.permutation(3), rng.random() < 0.3
+    return lambda picture: (255 - picture[..., order]) if negative else picture[..., order]
 
 
 def _recoloured(picture: Image.Image, rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:

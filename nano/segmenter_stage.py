@@ -28,7 +28,7 @@ from nano.instance_loss import instance_loss
 __all__ = ["SegmenterLearner"]
 
 _PRESENCE_WEIGHT = 0.5
-_INSTANCE_WEIGHT = 0.3
+_INSTANCE_WEIGHT = 1.0
 _EMPTY_WEIGHT = 0.3
 """Of the mask of what is not there: presence says the same, and better."""
 
@@ -81,7 +81,7 @@ def _evidence_for(question: Question, group: Group, first: int, sight: Sight) ->
 
 def _losses(asked: Sequence[Question], logits: SegmentationLogits, found: Instances) -> tuple[Tensor, dict[str, float]]:
     semantic = logits.semantic.float()
-    masks = torch.stack([torch.from_numpy(question.mask) for question in asked]).to(semantic.device)
+    masks = torch.from_numpy(np.stack([question.mask for question in asked])).to(semantic.device)
     present = torch.tensor([question.present for question in asked], device=semantic.device)
     taught = torch.tensor([question.teaches_mask for question in asked], device=semantic.device)
     truth = shrink_truth(masks.float(), (semantic.shape[-2], semantic.shape[-1]))

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from conceptseg.evaluation.runs import load_run
@@ -24,6 +25,9 @@ from conceptseg.files import replacing
 from conceptseg.metrics.paired import PairedChange, paired_change
 
 RESULT = "walk.json"
+METRICS = ("miou", "iou")
+ASKED: Mapping[str, Sequence[str]] = MappingProxyType({"": (), "-by-name": ("--references", "0")})
+"""How a run's folder ends: what its pictures are asked with, four references or the concept's name alone."""
 
 
 def main() -> None:
@@ -32,6 +36,7 @@ def main() -> None:
     for name in ("--photos", "--masks", "--new-photos", "--new-masks"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--concept", help="what the masks show, in words")
+    parser.add_argument("--name", help="what the table calls it, if not by the concept")
     parser.add_argument("--out", type=Path, help="where samples, runs and the result go")
     parser.add_argument("--table", nargs="+", type=Path, metavar="OUT", help="show what these walks found")
     parser.add_argument("train", nargs="*", metavar="key=value", help="for `conceptseg train`")
@@ -47,10 +52,15 @@ def walk(options: argparse.Namespace) -> None:
     out, concept = options.out, options.concept
     steps = {name: timed(words) for name, words in commands(options, out / "samples").items()}
     result = {
-        "concept": concept,
+        "concept": options.name or concept,
+        "checkpoint": load_run(out / "before").digest,
         "steps": steps,
         "scores": {
-            metric: [scores_of(out / name, metric) for name in ("before", "after")] for metric in ("iou", "miou")
+            asked: {
+                metric: [scores_of(out / f"{name}{asked}", metric) for name in ("before", "after")]
+                for metric in METRICS
+            }
+            for asked in ASKED
         },
     }
     with replacing(out / RESULT) as fresh:
@@ -62,15 +72,22 @@ def commands(options: argparse.Namespace, samples: Path) -> dict[str, list[str]]
     """The words after `conceptseg`, by step."""
     out = options.out
     pairing = ["--concept", options.concept, "--out", str(samples), "--overwrite"]
-    more = [*pairing[:-1], "--split", "test"]
+    as_test = [*pairing[:-1], "--split", "test"]
     test = ["--data", f"{samples}#test", "--no-masks"]
+    learned = ["--model", str(out / "run" / "best")]
     own = ["train", "warmup", "--config", "own_data", f"data.folders={samples}", f"out={out / 'run'}", *options.train]
     return {
         "pair": ["data", "from-folders", str(options.photos), str(options.masks), *pairing, "--val", "0.2"],
-        "pair the new": ["data", "from-folders", str(options.new_photos), str(options.new_masks), *more],
-        "before": ["evaluate", *test, "--out", str(out / "before")],
+        "pair the new": ["data", "from-folders", str(options.new_photos), str(options.new_masks), *as_test],
+        **{
+            f"before{asked}": ["evaluate", *test, *more, "--out", str(out / f"before{asked}")]
+            for asked, more in ASKED.items()
+        },
         "train": own,
-        "after": ["evaluate", "--model", str(out / "run" / "best"), *test, "--out", str(out / "after")],
+        **{
+            f"after{asked}": ["evaluate", *learned, *test, *more, "--out", str(out / f"after{asked}")]
+            for asked, more in ASKED.items()
+        },
     }
 
 
@@ -98,17 +115,25 @@ def scores_of(run: Path, metric: str) -> dict[str, float]:
 
 
 def show(results: Sequence[Mapping[str, Any]]) -> None:
-    """The page's table."""
-    print(
-        "| concept | new pictures | mIoU before | after | gain | IoU before | after | gain | training, processor min |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    """The page's table: a row for four references, one for the name alone."""
+    print("| concept | asked with | mIoU before | after | gain | IoU before | after | gain |")
+    print("|---|---|---|---|---|---|---|---|")
     for result in results:
-        told = [change(result["scores"][metric]) for metric in ("miou", "iou")]
-        cells = [cell for one in told for cell in (percent(one.before, one.before_error),
-                 percent(one.after, one.after_error), percent(one.gain, one.gain_error, "+"))]  # fmt: skip
-        minutes = f"{result['steps']['train']['processor'] / 60:.1f}"
-        print("|", " | ".join([result["concept"], str(told[0].count), *cells, minutes]), "|")
+        for asked, words in (("", "four references"), ("-by-name", "its name alone")):
+            told = [change(result["scores"][asked][metric]) for metric in METRICS]
+            cells = [cell for one in told for cell in (percent(one.before, one.before_error),
+                     percent(one.after, one.after_error), percent(one.gain, one.gain_error, "+"))]  # fmt: skip
+            print("|", " | ".join([result["concept"], words, *cells]), "|")
+    for result in results:
+        used, clock = (
+            {name: step[kind] / 60 for name, step in result["steps"].items()} for kind in ("processor", "seconds")
+        )
+        print(
+            f"{result['concept']}: {len(result['scores']['']['miou'][0])} new pictures, "
+            f"checkpoint {result['checkpoint']}; "
+            f"minutes of processor time: training {used['train']:.1f}, all {sum(used.values()):.1f}; "
+            f"by the clock: {clock['train']:.1f}, {sum(clock.values()):.1f}"
+        )
 
 
 def change(scores: Sequence[Mapping[str, float]]) -> PairedChange:

@@ -124,23 +124,36 @@ def survive(case: Case, home: Path, kills: int, rng: random.Random) -> int:
     Returns:
         How many kills hit a command at work; those that came too late count as none.
     """
-    quiet = home / f"{case.name}-quiet"
-    started = time.monotonic()
-    _child(case, quiet).join()
-    length_s = time.monotonic() - started
-    expected = case.outcome(quiet)
+    expected, length_s = quiet_run(case, home)
     done, round_number = 0, 0
     while done < kills:
         out = home / f"{case.name}-{round_number}"
-        for _ in range(min(kills - done, rng.randint(1, 5))):
-            done += _kill_once(case, out, rng.uniform(0, length_s))
-        last = _child(case, out)
-        last.join()
-        assert last.exitcode == 0, f"{case.name}: the last run ended with {last.exitcode}"
-        assert case.outcome(out) == expected, f"{case.name}: other results than those of a quiet run, in {out}"
-        scraps = [path.name for path in out.rglob(".*.part*")]
-        assert not scraps, f"{case.name}: half-written files were left: {scraps}"
+        done += survive_round(case, out, kills - done, length_s, expected, rng)
         round_number += 1
+    return done
+
+
+def quiet_run(case: Case, home: Path) -> tuple[Any, float]:
+    """What an undisturbed run leaves, and the seconds it takes."""
+    quiet = home / f"{case.name}-quiet"
+    started = time.monotonic()
+    child = _child(case, quiet)
+    child.join()
+    assert child.exitcode == 0, f"{case.name}: the quiet run ended with {child.exitcode}"
+    return case.outcome(quiet), time.monotonic() - started
+
+
+def survive_round(case: Case, out: Path, most: int, length_s: float, expected: Any, rng: random.Random) -> int:
+    """One run, killed one to five times and then let through; returns how many kills hit it at work."""
+    done = 0
+    for _ in range(min(most, rng.randint(1, 5))):
+        done += _kill_once(case, out, rng.uniform(0, length_s))
+    last = _child(case, out)
+    last.join()
+    assert last.exitcode == 0, f"{case.name}: the last run ended with {last.exitcode}"
+    assert case.outcome(out) == expected, f"{case.name}: other results than those of a quiet run, in {out}"
+    scraps = [path.name for path in out.rglob(".*.part*")]
+    assert not scraps, f"{case.name}: half-written files were left: {scraps}"
     return done
 
 

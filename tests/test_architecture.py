@@ -8,75 +8,14 @@ import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-import conceptseg
+from tests.house import FILES, FLOOR_OF, MODULES, drawing, edges, imported_modules, module_name, part_of
 
-ROOT = Path(conceptseg.__file__).parent
-FLOORS = [
-    {
-        "digests",
-        "errors",
-        "taxonomy",
-        "geometry",
-        "files",
-        "formats",
-        "ledger",
-        "naming",
-        "words",
-        "masks",
-        "depth",
-        "decoding",
-        "images",
-        "shapes",
-        "validation",
-    },
-    {"protocol"},
-    {"metrics"},
-    {"data"},
-    {"models"},
-    {"inference", "training"},
-    {"evaluation"},
-    {"interfaces"},
-]
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-FILES = sorted(ROOT.rglob("*.py"))
-MODULES = [path for path in FILES if path != ROOT / "__init__.py"]  # the root imports lazily, from any floor
-LONGEST_FILE, LONGEST_FUNCTION = 600, 100
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-KNOWN = {module_name(path) for path in FILES}
-
-
-def imported_modules(path: Path) -> Iterator[str]:
-    """The modules of ours that a file imports, at any depth, but not for type checkers only."""
-    yield from _imports_in(ast.parse(path.read_text(encoding="utf-8")), module_name(path))
-
-
-def _imports_in(node: ast.AST, importer: str) -> Iterator[str]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        if isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names if alias.name.split(".")[0] == "conceptseg")
-        elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, f"{importer} imports relatively"
-            if (child.module or "").split(".")[0] == "conceptseg":
-                inner = {f"{child.module}.{alias.name}" for alias in child.names} & KNOWN
-                yield from inner or {child.module}
-        else:
-            yield from _imports_in(child, importer)
-
-
-def part_of(module: str) -> str:
-    """The part of the house that a module belongs to: `conceptseg.data.world.dice` → `data`."""
-    return module.split(".")[1] if "." in module else ""
+LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FILE = 600, 60, 150
+DRAWING = Path(__file__).resolve().parents[1] / "docs" / "figures" / "imports.svg"
 
 
 def test_every_part_has_a_floor():
@@ -112,7 +51,17 @@ def test_sizes(path: Path):
     assert len(text.splitlines()) <= LONGEST_FILE
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{node.name} is too long"
+            assert node.end_lineno - node.lineno + 1 <= LONGEST_FUNCTION, f"{node.name} is too long"
+
+
+def test_half_of_the_files_are_small():
+    assert median(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= MEDIAN_FILE
+
+
+def test_the_drawing_of_imports_is_of_these_and_has_no_back_arrow():
+    assert DRAWING.read_text(encoding="utf-8") == drawing(edges()), "python -m tests.house draws it anew"
+    assert 'class="back"' not in drawing(edges())
+    assert drawing({("data", "models")}).count('class="back"') == 1
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)

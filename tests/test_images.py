@@ -101,6 +101,13 @@ def test_exif_orientation_is_applied_once(orientation: int, file_format: str, re
     assert np.array_equal(pixels(encode(once, "PNG")), pixels(red_left))
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_turning_is_told_for_a_mask_drawn_on_the_stored_pixels_would_not_fit(file_format: str):
+    (note,) = read_image(turned(3, file_format)).notes
+    assert "EXIF" in note and "mask" in note
+    assert read_image(turned(1, file_format)).notes == ()
+
+
 def test_masks_are_turned_like_their_pictures():
     exif = Image.Exif()
     exif[0x0112] = 6

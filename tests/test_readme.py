@@ -71,3 +71,12 @@ def test_the_links_lead_somewhere(link):
 def test_the_scripts_it_names_exist():
     for script in re.findall(r"(?:recipes|benchmarks)/[\w/]+\.\w+", README):
         assert (ROOT / script).is_file()
+
+
+def test_the_equations_are_where_it_says():
+    told = re.findall(r"(\w+\.py) \(Eq\. ([\d, ]+)\)", README)
+    assert {number for _, numbers in told for number in numbers.split(", ")} >= {"2", "3", "5", "9"}
+    for name, numbers in told:
+        (path,) = [path for path in (ROOT / "src").rglob(name) if "Eq. " in path.read_text(encoding="utf-8")]
+        text = " ".join(re.findall(r"Eq\. [\d, and]+", path.read_text(encoding="utf-8")))
+        assert set(numbers.split(", ")) <= set(re.findall(r"\d", text))

@@ -42,6 +42,12 @@ def test_what_counts_stays(words: str):
     assert tidy_words(words) == words
 
 
+def test_other_forms_of_latin_letters_are_the_letters():
+    assert tidy_words("\uff22\uff4c\uff41\uff43\uff4b \uff43\uff41\uff54 \uff12") == "Black cat 2"
+    assert tidy_words("of\ufb01ce \ufb02ower") == "office flower"
+    assert tidy_words("m² ½ ™ \uff1c") == "m² ½ ™ \uff1c"  # what means something else stays
+
+
 def test_letters_are_composed():
     assert tidy_words(unicodedata.normalize("NFD", "café")) == "café"
 

@@ -24,7 +24,6 @@ from typing import Any
 import yaml
 
 from conceptseg.errors import ConceptSegError, InputError
-from conceptseg.evaluation.provenance import require_one_checkpoint
 from conceptseg.evaluation.runs import Run, load_run
 from conceptseg.evaluation.settings import EvaluationConfig
 from conceptseg.evaluation.sources import parse_option
@@ -32,13 +31,15 @@ from conceptseg.interfaces.cli import evaluate
 from conceptseg.interfaces.cli import main as conceptseg
 from conceptseg.training.config import Stage, TrainingConfig
 from conceptseg.training.config_reading import load_config
-from nano.claims.page import page
+from nano.claims.page import page, table_of_runs
 from nano.claims.plan import HERE, place_of, plan_commands, plan_trainings
 from nano.claims.timing import TIMING, time_model
+from nano.one_checkpoint import require_one_checkpoint
 
 PAGE = HERE.parents[1] / "docs" / "claims.md"
 REFERENCES = HERE.parent / "curves" / "references_matter.json"
 """How far nano's masks follow its references, by nano/tools/references_matter.py."""
+RUNS = REFERENCES.with_name("claims_runs.csv")
 _INTERRUPTED = 130
 """Exit statuses from here on mean a signal."""
 
@@ -93,7 +94,8 @@ def _write(plan: Mapping[str, Any], warmup: str | None, commands: Mapping[str, l
     timing, references = _read(out / TIMING), _read(REFERENCES)
     check_runs(plan, made, runs, {TIMING: timing, REFERENCES.name: references})
     made |= {f"train {name}": words for name, words in trainings.items() if name in runs}
-    PAGE.write_text(page(plan, made, runs, timing=timing, references=references), encoding="utf-8")
+    PAGE.write_text(page(plan, runs, timing=timing, references=references), encoding="utf-8")
+    RUNS.write_text(table_of_runs(made, runs), encoding="utf-8")
 
 
 def check_trainings(trainings: Mapping[str, Sequence[str]]) -> None:

@@ -1,7 +1,9 @@
-"""docs/claims.md from runs: verdicts, what was not measured, the router task by task, and what made the numbers."""
+"""docs/claims.md from runs: verdicts, what was not measured, the router task by task; and the table of runs."""
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
 from collections.abc import Iterator, Mapping
 from textwrap import fill
@@ -36,6 +38,12 @@ points on {queries} queries of {task} (`{model}`, nano/curves/references_matter.
 _UNMEASURED = """How far nano looks at its references at all is for `nano/tools/references_matter.py` to say; that
 other references change little means little where it does not."""
 
+_MADE = """
+## Where the numbers come from
+
+[claims_runs.csv](../nano/curves/claims_runs.csv) has every run with its checkpoint, its commit and its command.
+`python -m nano.claims train`, then `run`, `time` and `write`, make runs, table and page."""
+
 _SECONDS = """
 ## Seconds
 
@@ -53,7 +61,6 @@ SAM 3 alone answered {share:.0f} % of them under auto. Adaptive routing is faste
 
 def page(
     plan: Mapping[str, Any],
-    commands: Mapping[str, list[str]],
     runs: Mapping[str, Run],
     *,
     timing: Mapping[str, Any] | None = None,
@@ -63,7 +70,6 @@ def page(
 
     Args:
         plan: claims.yaml.
-        commands: of the runs, and of what was trained for them.
         runs: as `check_runs` wants them.
         timing: as of `summarise_timing`; None leaves the section out.
         references: the report of nano/tools/references_matter.py, if there is one.
@@ -81,7 +87,7 @@ def page(
         *_untested(plan, runs),
         *_routing(runs),
         *seconds,
-        *_made(commands, runs),
+        _MADE,
     ]
     return "\n".join([head, *body]) + "\n"
 
@@ -115,7 +121,7 @@ def _lineage(plan: Mapping[str, Any], runs: Mapping[str, Run]) -> list[str]:
     which = (
         "the one that all else is measured on" if start.digest == finished.digest else "not the one measured elsewhere"
     )
-    bases = " or ".join(base.replace("..", "recipes", 1) for base in plan["trained"]["bases"].values())
+    bases = " or ".join(base.replace("..", "nano", 1) for base in plan["trained"]["bases"].values())
     return [
         "",
         f"What was trained for a claim went on from checkpoint {start.digest} (run warm): {which}.",
@@ -178,10 +184,15 @@ def _routing(runs: Mapping[str, Run]) -> list[str]:
     return lines
 
 
-def _made(commands: Mapping[str, list[str]], runs: Mapping[str, Run]) -> list[str]:
-    """Where the numbers come from: a line a run with checkpoint and commit, and what makes it."""
-    shown = (f"    conceptseg {shlex.join(command)}" for command in commands.values())
-    return ["", "## Runs", "", *(f"- {run.note}" for run in runs.values()), "", "## Commands", "", *shown]
+def table_of_runs(commands: Mapping[str, list[str]], runs: Mapping[str, Run]) -> str:
+    """Where the numbers come from, as CSV: a line a run or training, what it measured, and its command."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["name", "measured", "command"])
+    for name, command in commands.items():
+        measured = runs[name].note if name in runs else ""
+        writer.writerow([name, measured, f"conceptseg {shlex.join(command)}"])
+    return out.getvalue()
 
 
 def _seconds(timing: Mapping[str, Any]) -> str:

@@ -10,18 +10,18 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from conceptseg.data.world import TRAINED_TASKS, ConceptWorld
+from conceptseg.files import replacing
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.training.checkpoints import complete_checkpoints
 from conceptseg.training.config import MetaGRPOConfig
 from conceptseg.training.config_reading import load_config
 from conceptseg.training.episodes import EpisodeBuilder
 from conceptseg.training.measuring import measure_rewards
-from conceptseg.training.pictures import plot_lines
 from conceptseg.training.run import train
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -94,6 +94,31 @@ def show_meta_grpo(model: str, out: Path, seeds: Sequence[int], samples: int, ov
     _write(CURVES / "meta_grpo_nano.json", report)
     title = f"R_meta of sampled responses on {samples} fixed samples"
     plot_lines(curves, title, "updates", FIGURES / "meta_grpo_nano.png")
+
+
+def plot_lines(lines: Mapping[str, Sequence[tuple[int, float]]], title: str, across: str, path: Path) -> None:
+    """Several lines in one plot, with a legend.
+
+    Args:
+        lines: name → points (x, y).
+        title: above the plot.
+        across: what x is.
+        path: where the picture goes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, points in lines.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.3, label=name)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(across)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=120)
 
 
 def measured(source: str, config: MetaGRPOConfig, samples: int) -> float:

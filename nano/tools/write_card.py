@@ -22,12 +22,13 @@ from statistics import mean, variance
 from typing import Any
 
 from conceptseg.errors import ConceptSegError, InputError
-from conceptseg.evaluation.provenance import describe_checkpoint, require_one_checkpoint
+from conceptseg.evaluation.provenance import describe_checkpoint
 from conceptseg.evaluation.report.overview import summarise
 from conceptseg.evaluation.runs import Run, load_run
 from conceptseg.models.config import ConceptSegConfig
 from conceptseg.models.tensor_files import read_header
 from conceptseg.taxonomy import LEAF_TASKS, level_of
+from nano.one_checkpoint import require_one_checkpoint
 
 _COLUMNS = {
     "iou": "IoU",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -47,6 +47,11 @@ MAX_PIXELS = 178_956_970
 
 NOTE_FRAMES = "The file has several frames or pages, of which only the first was read."
 
+NOTE_TURNED = (
+    "The picture was turned upright, as its EXIF orientation says; its mask lies on the picture as it is seen."
+)
+
+_WEBP_HEAD = 1 << 14
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,6 +62,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LOSSY = frozenset({"JPEG", "MPO", "HEIF", "AVIF"})
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _RUNS_PROGRAMS = {"EPS": "Ghostscript"}
 _LAYERED = frozenset({"PSD"})  # their "frames" are layers, and what is read is all of them
@@ -86,8 +92,10 @@ class Decoded:
     image: Image.Image
     is_half: bool
     """Whether its 8 bits a channel are the upper half of 16."""
+    is_lossy: bool
+    """Whether its values were changed by compression."""
     notes: tuple[str, ...]
-    """That frames were left out."""
+    """That frames were left out, or the picture was turned."""
 
 
 def decode(source: str | Path | bytes | Image.Image, max_pixels: int) -> Decoded:
@@ -102,7 +110,8 @@ def decode(source: str | Path | bytes | Image.Image, max_pixels: int) -> Decoded
     if not isinstance(source, (str, Path, bytes)):
         raise ImageError(f"Expected an image as a file name, bytes, a PIL image or an array, got {name}.")
     with _open(source, name) as image:
-        return _read_pixels(image, name, max_pixels)
+        decoded = _read_pixels(image, name, max_pixels)
+    return replace(decoded, is_lossy=True) if image.format == "WEBP" and not _is_lossless_webp(source) else decoded
 
 
 def _open(source: str | Path | bytes, name: str) -> Image.Image:
@@ -140,14 +149,26 @@ def _read_pixels(image: Image.Image, name: str, max_pixels: int) -> Decoded:
         )
     is_half = drops_low_bytes(image)
     try:
-        notes = (NOTE_FRAMES,) if _is_first_of_several(image) else ()
+        notes: tuple[str, ...] = (NOTE_FRAMES,) if _is_first_of_several(image) else ()
+        turned = is_stored_turned(image)
         image.load()
     except Exception as error:  # as in `_open`
         raise ImageError(f"Cannot read the image {name}, it seems damaged or truncated: {error}.") from error
     orientation = _orientation(image)  # asked after loading, for Pillow turns TIFFs itself
     upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
     upright.format = image.format
-    return Decoded(upright, is_half, notes)
+    if turned or orientation in _UPRIGHT:
+        notes += (NOTE_TURNED,)
+    return Decoded(upright, is_half, image.format in _LOSSY, notes)
+
+
+def _is_lossless_webp(source: str | Path | bytes) -> bool:
+    """By the name of the chunk that holds the pixels, which stands near the beginning."""
+    if isinstance(source, bytes):
+        return b"VP8L" in source[:_WEBP_HEAD]
+    with suppress(OSError), open(source, "rb") as file:
+        return b"VP8L" in file.read(_WEBP_HEAD)
+    return False
 
 
 def _is_first_of_several(image: Image.Image) -> bool:

@@ -22,6 +22,7 @@ from conceptseg.masks import (
     MaskReading,
     Selection,
     read_colours,
+    read_lossy,
     read_palette,
     read_values,
     read_with_alpha,
@@ -194,7 +195,8 @@ def read_mask(
     if size_hw is not None and shape != tuple(size_hw):
         raise ImageError(
             f"The mask {name} has {shape[0]}×{shape[1]} pixels (height × width), its image has "
-            f"{size_hw[0]}×{size_hw[1]}. Give the mask of this very image, at its size."
+            f"{size_hw[0]}×{size_hw[1]}. Give the mask of this very image, at its size"
+            + (", upright as the image is seen (its EXIF orientation counts)." if shape == size_hw[::-1] else ".")
         )
     return MaskReading(reading.target, reading.ignore, notes + reading.notes)
 
@@ -250,6 +252,8 @@ def _array_to_uint8(array: np.ndarray, name: str) -> tuple[UInt8[np.ndarray, "h 
 
 def _checked_shape(array: np.ndarray, name: str) -> np.ndarray:
     shape = array.shape
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise ImageError(f"{name} is a masked array, whose masked pixels would count: fill them with a value first.")
     if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))):
         hint = ""
         if len(shape) == 3 and shape[0] in (1, 3, 4):
@@ -270,6 +274,8 @@ def _read_image_mask(decoded: Decoded, name: str, selection: Selection) -> MaskR
     image = decoded.image
     if decoded.is_half and not np.asarray(image.convert("RGB")).any():
         raise ImageError(f"The mask {name} has 16 bits a channel, whose upper halves are 0. Save it with 8 bits.")
+    if decoded.is_lossy and not image.has_transparency_data and image.mode in ("L", "RGB", "CMYK", "YCbCr"):
+        return read_lossy(np.asarray(image if image.mode == "L" else _convert(image, "RGB", name)), name, selection)
     if image.mode == "P":
         return read_palette(np.asarray(image), _palette_of(image, name), name, selection)
     if image.mode.startswith(("I", "F")) or (image.mode in ("1", "L") and not image.info.get("transparency")):

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from conceptseg.errors import InputError
 from conceptseg.files import lock_for_writing, replacing
+from conceptseg.json_text import parse_json
 
 __all__ = [
     "LOCK_FILE",
@@ -39,6 +40,7 @@ LOCK_FILE = ".lock"
 _KINDS: MappingProxyType[str, str] = MappingProxyType(
     {
         "request.json": "results of `conceptseg segment`",
+        "cluster.json": "results of `conceptseg segment --engine ray`",
         "run.json": "an evaluation run",
         "trained_on.jsonl": "a training run",
     }
@@ -229,7 +231,7 @@ def _explained(path: Path, done: str) -> Iterator[None]:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        content = json.loads(line.decode("utf-8"))
+        content = parse_json(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

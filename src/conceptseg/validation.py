@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["explain_mistakes"]
+__all__ = ["explain_mistakes", "first_line"]
 
 _EXPECTED = MappingProxyType(
     {
@@ -95,3 +95,8 @@ def _sentence(entry: Any, allowed: Sequence[str]) -> str:
         return str(entry["ctx"]["error"])
     message = entry["msg"].removeprefix("Input should be ")
     return f"expected {message}, got {_shown(value)}" if message != entry["msg"] else f"{message}, got {_shown(value)}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what another library's error says, or the error's kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -21,6 +21,8 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e007f]"
 )  # soft hyphens, zero-width blanks, marks of direction, byte order marks, tags, noncharacters
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+# Full-width Latin letters and digits, and ligatures of f.
+_OTHER_FORMS = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\ufb00-\ufb06]")
 _JOINERS = re.compile("(?:^|(?<=[\x00-\x7f\\s]))[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f\\s]|$)")
 
 
@@ -28,10 +30,12 @@ def tidy_words(text: str) -> str:
     """The same words with single blanks between them and none around, nothing invisible, composed (NFC).
 
     A blank is whatever Unicode calls whitespace, line ends and control characters included. Zero-width signs and marks
-    of direction are dropped; a joiner stays where it shapes a script or an emoji, not beside ASCII. Applying it twice
-    changes nothing more. Letters keep their case.
+    of direction are dropped; a joiner stays where it shapes a script or an emoji, not beside ASCII. Full-width Latin
+    letters and digits, and ligatures of f, become plain ones. Applying it twice changes nothing more. Letters keep
+    their case.
     """
     visible = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
+    visible = _OTHER_FORMS.sub(lambda found: unicodedata.normalize("NFKC", found.group()), visible)
     return unicodedata.normalize("NFC", " ".join(_JOINERS.sub("", visible).split()))
 
 

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from conceptseg.data import ConceptSample, load_sample, read_samples
+from conceptseg.data.checking import why_unusable
 from conceptseg.data.folders import PairedFolders, hold_out, pair_folders
-from conceptseg.errors import InputError, SampleError
+from conceptseg.errors import ImageError, InputError, SampleError
 from conceptseg.interfaces.cli.entry import main
+from conceptseg.masks.values import NOTE_LABEL_ABSENT
 
 MASK = np.zeros((6, 8), np.uint8)
 MASK[1:3, 2:5] = 255
@@ -47,6 +49,14 @@ def pair(images: Path, masks: Path, **options: object) -> PairedFolders:
         (["a.jpg", "c.jpg"], ["a.png", "c.png", "c.bmp"], {"a": "a.png"}, {"c": "several masks: c.bmp, c.png"}),
         (["x/a.jpg"], ["x/a.png", "y/a.png"], {"x/a": "x/a.png"}, {"y/a": "a mask without an image"}),
         (["a.jpg", ".b.jpg"], ["a.png"], {"a": "a.png"}, {}),
+        (["IMG_1.JPG"], ["img_1_mask.png"], {"IMG_1": "img_1_mask.png"}, {}),
+        (["caf\u00e9.jpg"], ["cafe\u0301.png"], {"caf\u00e9": "cafe\u0301.png"}, {}),
+        (
+            ["a.jpg", "B.jpg", "b.jpg"],
+            ["a.png", "b.png", "b_seg.png"],
+            {"a": "a.png", "b": "b.png"},
+            {"B": "an image without a mask", "b_seg": "a mask without an image"},
+        ),
     ],
 )
 def test_what_pairs_with_what(tmp_path: Path, images: list, masks: list, pairs: dict, left_out: dict):
@@ -189,3 +199,19 @@ def test_rows_that_were_there_stay_to_the_letter(tmp_path: Path):
     (out / "samples.jsonl").write_text(json.dumps(row) + "\n")
     assert from_folders(images, masks, out) == 0
     assert json.loads((out / "samples.jsonl").read_text(encoding="utf-8").splitlines()[0]) == row
+
+
+def test_a_mask_that_fits_turned_is_told(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "i").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "i" / "a.jpg", exif=exif)
+    (sample,) = pair(tmp_path / "i", write(tmp_path / "m", "a.png", mask=MASK)).samples
+    with pytest.raises(ImageError, match=r"6×8 pixels.*its image has 8×6.*EXIF orientation"):
+        load_sample(sample)
+
+
+def test_a_label_that_is_not_there_is_told(tmp_path: Path):
+    images, masks = write(tmp_path / "i", "a.jpg"), write(tmp_path / "m", "a.png", mask=MASK // 255)
+    (sample,) = pair(images, masks, label=9).samples
+    assert why_unusable(sample) == "its mask is empty; " + NOTE_LABEL_ABSENT

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from conceptseg.data.pictures import LeftOut, describe_nothing, find_pictures, is_picture
-from conceptseg.errors import InputError
+from conceptseg.errors import ImageError, InputError
 from conceptseg.formats import advice_for, readable_suffixes, writable_suffixes
+from conceptseg.images import load_image
 
 
 def picture(path: Path, kind: str | None = None) -> Path:
@@ -196,3 +197,20 @@ def test_accounts_add_up():
     assert part.counts == {"hidden": 6, "no pictures": 2}
     assert part.lines() == ["left out, 6 hidden: f, a, b, …", "left out, 2 no pictures: g, …"]
     assert describe_nothing("'x'", part) == f"'x' holds no pictures ({'; '.join(part.lines())})."
+
+
+def test_heic_is_read_where_its_package_is(tmp_path):
+    pytest.importorskip("pillow_heif")
+    assert ".heic" in readable_suffixes()
+    stored = Image.new("RGB", (64, 48), "blue")
+    stored.paste("red", (0, 0, 32, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored.save(tmp_path / "phone.HEIC", format="HEIF", exif=exif.tobytes(), quality=95)
+    assert names(tmp_path) == ["phone.HEIC"]
+    upright = load_image(tmp_path / "phone.HEIC")
+    assert upright.size == (48, 64)
+    assert upright.getpixel((24, 8))[0] > 200 > 60 > upright.getpixel((24, 56))[0]
+    (tmp_path / "phone.HEIC").write_bytes((tmp_path / "phone.HEIC").read_bytes()[:200])
+    with pytest.raises(ImageError, match=r"phone\.HEIC"):
+        load_image(tmp_path / "phone.HEIC")

@@ -197,3 +197,9 @@ def test_every_real_set_is_read_unless_its_rows_contradict_themselves():
         loaded = load_sample(referring)
         assert loaded.mask is not None and loaded.mask.shape == np.asarray(loaded.image).shape[:2]
         assert len(loaded.references) == len(referring.references)
+
+
+def test_a_key_that_stands_twice_is_no_choice_of_ours(folder: Callable[..., Path]):
+    twice = '{"id": "s/1", "task": "saliency", "concept": "cat", "concept": "dog", "image": "a.png"}'
+    with pytest.raises(SampleError, match="line 1: not JSON: the key 'concept' occurs twice"):
+        read_samples(folder(twice))

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conceptseg.data import ConceptSample, Reference, load_sample, read_samples, write_samples
-from conceptseg.errors import ImageError, SampleError
+from conceptseg.data.writing import append_samples
+from conceptseg.errors import ImageError, InputError, SampleError
+from conceptseg.ledger import lone_writer
 
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8)
 HALF = np.arange(80).reshape(8, 10) % 2 == 0
@@ -21,7 +23,9 @@ def make(sample_id: str = "set/1", **changes: object) -> ConceptSample:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+    )
 
 
 def test_a_sample_in_memory_survives_the_round_trip(tmp_path: Path):
@@ -138,3 +142,10 @@ def test_what_cannot_be_written(tmp_path: Path, samples: list[ConceptSample], me
     with pytest.raises(SampleError, match=message):
         write_samples(samples, tmp_path)
     assert not (tmp_path / "samples.jsonl").exists()
+
+
+def test_two_writers_do_not_lose_each_others_rows(tmp_path: Path):
+    with lone_writer(tmp_path), pytest.raises(InputError, match="Another process is writing"):
+        append_samples([], tmp_path)
+    with lone_writer(tmp_path), pytest.raises(InputError, match="Another process is writing"):
+        write_samples([], tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 
 from conceptseg.errors import InputError
 from conceptseg.evaluation.records import RowWriter, write_config
-from conceptseg.evaluation.report import PAPER_TABLES, write_report
+from conceptseg.evaluation.report import PAPER_TABLES, paper_tables, write_report
 from conceptseg.evaluation.report.external import table_2, table_3
-from conceptseg.evaluation.report.gallery import choose_rows
-from conceptseg.evaluation.report.methods import table_1, table_4, table_8, table_9
+from conceptseg.evaluation.report.gallery import choose_questions, questions_of
+from conceptseg.evaluation.report.methods import check_variant, table_1, table_4, table_8, table_9
+from conceptseg.evaluation.report.page import render_page
 from conceptseg.evaluation.report.paper import paper_table
 from conceptseg.evaluation.report.robustness import figure_7, table_10, table_11, table_12
+from conceptseg.evaluation.report.scoreboard import headline, scoreboard, standings
 from conceptseg.evaluation.runner import evaluate
 from conceptseg.evaluation.runs import Run, load_run
 from conceptseg.evaluation.settings import EvaluationConfig
@@ -227,13 +230,82 @@ def test_no_row_mixes_published_numbers_with_ours(everything):
             assert len(row.cells) == len(make([]).columns)
 
 
-def test_rows_to_show_are_the_ends_and_a_fixed_draw():
-    rows = [score_row("set", n, "shadow", n / 10) for n in range(10)]
-    rows.append(score_row("set", 10, "shadow", 0.0, error="no picture"))
-    chosen = choose_rows(rows, 3)
-    assert [row["iou"] for row in chosen["worst"]] == [0.0, 0.1, 0.2]
-    assert [row["iou"] for row in chosen["best"]] == [0.9, 0.8, 0.7]
-    assert chosen["random"] == choose_rows(rows, 3)["random"] and len(chosen["random"]) == 3
+def test_questions_to_show_are_the_ends_and_a_fixed_draw(tmp_path):
+    first = [score_row("set", n, "shadow", n / 10, confidence=1 - n / 10) for n in range(10)]
+    second = [score_row("set", n, "shadow", 0.5) for n in range(10)]
+    first.append(score_row("set", 10, "shadow", 0.0, error="no picture"))
+    runs = [make_run(tmp_path / "a", first), make_run(tmp_path / "b", second)]
+    chosen = choose_questions(questions_of(runs), 2)
+    places = {kind: [one.row["index"] for one in some] for kind, some in chosen.items()}
+    assert places["worst"] == [0, 1] and places["best"] == [9, 8]
+    assert places["uncertain"] == [9, 8]  # whoever is least sure, however good
+    assert places["differing"] == [0, 1]  # 0.5 and 0.4 apart; 9, which is 0.4 apart too, has the later name
+    again = choose_questions(questions_of(runs), 2)["random"]
+    assert places["random"] == [one.row["index"] for one in again] and len(again) == 2
+    assert list(choose_questions(questions_of(runs[1:]), 2)) == [
+        "worst",
+        "best",
+        "random",
+    ]  # none is sure, none differs
+
+
+def test_the_first_sentence_says_which_is_better(tmp_path):
+    def run(name: str, values: list[float], **config: Any) -> Run:
+        rows = [score_row("set", n, "shadow", value) for n, value in enumerate(values)]
+        return replace(make_run(tmp_path / name, rows, **config), label=name)
+
+    old, new = run("old", [0.5, 0.6, 0.7, 0.8]), run("new", [0.6, 0.7, 0.8, 0.96])
+    # differences 0.1, 0.1, 0.1, 0.16: mean 0.115, variance 0.0009, error √(0.0009 / 4) = 0.015
+    told = "new is better than old by 11.5 ± 1.5 points of mIoU, paired over 4 questions."
+    assert headline(standings([old, new])) == headline(standings([new, old])) == told
+    table = scoreboard(standings([old, new]))
+    assert table.rows[1].cells[:1] == pytest.approx([76.5]) and table.rows[1].cells[-1] == "better"
+    assert table.rows[1].cells[3:6] == pytest.approx([11.5, 1.5, 4])
+    assert r"\textbf{76.5}" in table.to_latex() and r"\textbf{65.0}" not in table.to_latex()
+    assert headline(standings([old, run("odd", [0.9, 0.3, 0.7, 0.8])])).startswith("Not decided: odd is 2.5")
+    assert "score the same on every one of 4" in headline(standings([old, run("again", [0.5, 0.6, 0.7, 0.8])]))
+    assert headline(standings([old])).startswith("old: mIoU 65.0 ± 6.5 on 4 questions.")
+
+
+def test_what_cannot_be_compared_is_said(tmp_path):
+    rows = [score_row("set", n, "shadow", 0.5) for n in range(3)]
+    first, short = make_run(tmp_path / "a", rows), make_run(tmp_path / "b", rows[:2])
+    assert "share 2 questions; 1 more stand in one of them only" in standings([first, short])[1].remark
+    other = make_run(tmp_path / "c", rows, protocol="paper")
+    assert "protocol paper" in standings([first, other])[1].remark and standings([first, other])[1].to_first is None
+    apart = make_run(tmp_path / "d", [score_row("else", 0, "shadow", 0.5)])
+    assert "not compared" in standings([first, apart])[1].remark
+    failed = make_run(tmp_path / "e", [*rows[:2], score_row("set", 2, "shadow", 0.0, error="torn")])
+    assert "1 question failed, with the worst score" in standings([failed])[0].remark
+    two_sets = make_run(tmp_path / "f", [*rows, *(score_row("other", n, "shadow", 0.9) for n in range(3))])
+    assert [*standings([two_sets])[0].scores] == ["set", "other", "all sets"]
+
+
+def test_runs_over_different_sets_stand_on_one_page(tmp_path):
+    rows = [score_row("set", n, "shadow", 0.5) for n in range(2)]
+    more = [*rows, *(score_row("<b>", n, "shadow", 0.9) for n in range(2))]
+    page = render_page(standings([make_run(tmp_path / "a", rows), make_run(tmp_path / "b", more)]), None, [])
+    assert page.count("<svg") == 2 and "&lt;b&gt;" in page and "<b><br>" not in page
+    assert "share 2 questions; 2 more stand in one of them only" in page
+
+
+def test_the_papers_tables_are_of_the_papers_data_alone(tmp_path):
+    def run(name: str, data: str, spec: str) -> Run:
+        return make_run(tmp_path / name, [score_row(data, 0, "shadow", 0.5)], data=(spec,))
+
+    own = [run("a", "plates", "plates"), run("b", "world:shadow:seen_test:1:0", "world:shadow:seen_test:1:0")]
+    own.append(run("c", "folders/test", "folders=/data/plates?concept=scratch"))
+    assert paper_tables(own) == []
+    tables = paper_tables([*own, run("d", "sbu/test", "sbu/test=/data/SBU")])
+    assert {table.name for table in tables} == {"table_01", "table_08", "figure_07"}
+    assert len(ours(tables[0])) == 1  # of the one run, not of the plates
+
+
+def test_a_mistyped_variant_is_told():
+    check_variant("without_meta_reward")
+    check_variant("concept_tokens_4")
+    with pytest.raises(InputError, match=r"no ablation 'without_meta_rewrad'\. Did you mean 'without_meta_reward'\?"):
+        check_variant("without_meta_rewrad")
 
 
 @pytest.fixture
@@ -244,39 +316,37 @@ def measured(fake_method, tmp_path) -> Run:
     return load_run(tmp_path / "run")
 
 
-def test_a_report_holds_every_table_in_every_form(measured, tmp_path):
+def test_a_report_is_one_page_with_what_applies_in_every_form(measured, tmp_path):
     report = write_report([measured, measured], tmp_path / "report")
-    text = report.page.read_text()
-    assert report.left_out == ()
-    for number in (1, 2, 3, 4, 8, 9, 10, 11, 12):
-        assert f"## Table {number}:" in text
-        for form in ("csv", "tex"):
-            kind = {"csv": "csv", "tex": "latex"}[form]
-            assert (tmp_path / f"report/{kind}/table_{number:02d}.{form}").stat().st_size > 100
-    assert "## Figure 7" in text and "fake (nano) [run]" in text and "by set and task" in text
-    assert (tmp_path / "report/figures/table_01.png").read_bytes().startswith(b"\x89PNG")
-    page = (tmp_path / "report/gallery/run.html").read_text()
-    assert page.count("<article>") == 15 and page.count("data:image/jpeg") == 15 * 4
-    assert page.count('alt="references: ') == page.count('alt="prediction: ') == 15
-    assert "<h2>worst</h2>" in page and "moths/004" in page
+    page, text = report.page.read_text(), (tmp_path / "report/report.md").read_text()
+    assert report.left_out == () and report.page.name == "report.html"
+    assert report.headline in page and text.startswith(f"# {report.headline}") and "score the same" in report.headline
+    assert "## Table" not in text and "Table 1" not in page  # moths are no data of the paper's
+    assert "fake (nano) [run_2]" in text and "by set and task" in text
+    assert {path.name for path in (tmp_path / "report/csv").iterdir()} == {
+        *("scores.csv", "overview.csv", "overview_2.csv"),
+    }
+    assert not (tmp_path / "report/figures").exists()  # none has more than a point
+    assert page.count("<article") == 5 and page.count("data:image/jpeg") == 5 * 5  # each question once, both answers
+    assert page.count('alt="references') == page.count('alt="truth: ') == 5
+    assert "moths/004" in page and 'id="show-worst"' in page and 'id="show-differing"' not in page
 
 
 def test_what_cannot_be_drawn_is_said_and_the_tables_are_there(measured, tmp_path):
     (tmp_path / "moths/samples.jsonl").unlink()
     report = write_report([measured], tmp_path / "report")
-    assert len(report.left_out) == 1 and report.left_out[0].startswith("gallery of fake (nano): --data")
+    assert len(report.left_out) == 1 and report.left_out[0].startswith("gallery: --data")
     assert report.page.is_file()
 
 
-def test_runs_in_folders_of_one_name_keep_their_own_pages(fake_method, tmp_path):
+def test_runs_in_folders_of_one_name_are_told_apart(fake_method, tmp_path):
     for kind in ("a", "b"):
         config = EvaluationConfig.of({"data": (str(write_set(tmp_path / kind / "set", 2)),), "method": "fake"})
         evaluate(config, tmp_path / kind / "run", FakeSegmenter)
     report = write_report([load_run(tmp_path / kind / "run") for kind in ("a", "b")], tmp_path / "report")
-    assert {path.name for path in (tmp_path / "report/gallery").iterdir()} == {"run.html", "run_2.html"}
-    for label, page in (("[run]", "run"), ("[run_2]", "run_2")):
-        assert f"<h1>fake (nano) {label}</h1>" in (tmp_path / f"report/gallery/{page}.html").read_text()
-        assert f"- fake (nano) {label}: " in report.page.read_text()
+    for label in ("[run]", "[run_2]"):
+        assert f"- fake (nano) {label}: " in (tmp_path / "report/report.md").read_text()
+        assert f"<b>fake (nano) {label}</b>" in report.page.read_text()
 
 
 @pytest.mark.parametrize("count", [2, 5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conceptseg.inference.contest import Contest, support_sets
+from conceptseg.inference.contest import Contest, doubtful, support_sets
 
 
 def contest(*scores: dict[int, float]) -> Contest:
@@ -68,3 +68,24 @@ def test_references_that_every_rule_disagrees_with_are_suspects():
     assert contest(*(dict.fromkeys(range(6), 0.1) for _ in range(3))).suspects() == []  # nothing is known of any
     assert contest({0: 0.9, 1: 0.0}, {0: 0.9, 1: 0.0}).suspects() == []  # too few to tell
     assert contest({0: 0.9, 1: 0.9, 2: 0.9, 3: 0.0}, {0: 0.9, 1: 0.9, 2: 0.9}).suspects() == []  # one rule's word
+
+
+def test_references_that_the_others_do_not_find_are_doubtful():
+    agreement = np.full((8, 8), 0.8)
+    agreement[3], agreement[:, 3] = 0.1, 0.2
+    assert doubtful(agreement) == [3]
+    agreement[:, 3] = 0.9  # whoever leads to all others has the right mark, and is itself merely hard to find
+    assert doubtful(agreement) == []
+    assert doubtful(agreement[:4, :4]) == []
+    faint = np.full((8, 8), 0.1)
+    faint[3], faint[:, 3] = 0.0, 0.0
+    assert doubtful(faint) == []  # nothing resembles anything: that says nothing
+
+
+def test_scores_set_aside_help_to_choose_and_are_not_told():
+    contest = Contest(aside=[9])
+    for own, other in ((0.5, 0.2), (0.5, 0.9)):
+        contest.enter({0: own, 9: other})
+    contest.fix_baseline()
+    assert contest.winner() == 1
+    assert contest.unseen_scores() == {0: 0.5} and contest.unseen_scores(aside=True) == {0: 0.5, 9: 0.2}

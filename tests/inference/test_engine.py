@@ -474,6 +474,48 @@ def test_a_direct_batch_gives_what_its_members_give_alone(nano, episodes):
         assert iou(alone.mask, together.mask) >= 0.995
 
 
+def test_many_concepts_of_one_picture_share_its_encoding(nano, presence, replies, monkeypatch):
+    encoded = []
+    glance = nano.model.segmenter.glance
+    monkeypatch.setattr(nano.model.segmenter, "glance", lambda pixels: encoded.append(len(pixels)) or glance(pixels))
+    results = nano.concepts(picture(), ["cat", "dog", "cow"], batch_size=2)
+    assert encoded == [1] and [result.concept for result in results] == ["cat", "dog", "cow"]
+    replies.append(reply())
+    results = nano.concepts(picture(shade=3), ["cat", "dog"], route="reason", batch_size=1)
+    assert encoded == [1, 1] and [result.route for result in results] == [Route.REASONED] * 2
+
+
+def test_references_are_compared_once_with_a_picture(nano, presence, monkeypatch):
+    compared = []
+    evidence = nano.model.segmenter.evidence_for
+    monkeypatch.setattr(
+        nano.model.segmenter,
+        "evidence_for",
+        lambda glance, seen: compared.append(len(glance)) or evidence(glance, seen),
+    )
+    nano.concepts(picture(), ["cat", "dog", "cow"], four_references(), route="direct")
+    assert compared == [1]
+
+
+@pytest.mark.parametrize(
+    ("concepts", "told"), [("cat", "Put it into a list"), ([], "no concepts"), (None, "several concepts")]
+)
+def test_one_concept_is_not_many(nano, concepts, told):
+    with pytest.raises(InputError, match=told):
+        nano.concepts(picture(), concepts)
+
+
+def test_concepts_are_answered_as_they_are_one_by_one(nano):
+    sample = load_sample(ConceptWorld("saliency", split="seen_test", seed=5).sample("saliency", 0))
+    words = ["salient object", "the odd one out in it all", "cat"]
+    together = nano.concepts(sample.image, words, sample.references, always=True)
+    for concept, result in zip(words, together, strict=True):
+        alone = nano(sample.image, concept, sample.references, always=True)
+        assert (alone.route, alone.answer) == (result.route, result.answer)
+        assert (alone.response and alone.response.text) == (result.response and result.response.text)
+        assert iou(alone.mask, result.mask) >= 0.995
+
+
 def test_an_empty_batch_is_empty(nano):
     assert nano.segment_batch([]) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -51,6 +52,9 @@ class Oracle:
         empty = torch.zeros(len(queries), 1, 4), torch.ones(len(queries), 1, dtype=torch.bool)
         generation = Generation([""] * len(queries), empty[1].long(), *empty)
         return generation, [parse_response(INDUCED.format(seed or 0) + REST) for _ in queries]
+
+    def compare(self, references):
+        return np.ones((len(references), len(references)))
 
     def segment_batch(self, queries, *, route, always):
         return [self._answer(query, route) for query in queries]
@@ -123,6 +127,28 @@ def test_one_reference_is_not_verified_and_that_is_said():
     assert oracle.asked == [] and rule.presence_threshold is None
 
 
+def test_sifted_references_support_nothing_and_are_suspects_where_rules_agree():
+    spoilt = (1, 6)
+    references = _references(8, spoilt)
+
+    class Sifting(Oracle):
+        def compare(self, references):
+            wrong = [int(np.asarray(one.mask)[0, 0]) == 0 for one in references]
+            return np.where(np.logical_or.outer(wrong, wrong), 0.1, 0.9)
+
+    rule = learn(Sifting(spoilt), references)
+    assert rule.suspects == spoilt and not set(rule.supports) & set(spoilt)
+    few = learn(Sifting(spoilt), references[:4])  # too few to say
+    assert len(few.supports) == 3
+
+
+def test_absent_pictures_that_may_show_the_concept_are_told():
+    absent = [Image.new("RGB", (20, 20), (number, 0, 0)) for number in (100, 101)]
+    rule = learn(Oracle(), _references(4), absent)
+    assert rule.presence_threshold <= 0.9
+    assert any("In 2 of 2 pictures that were said to lack" in note and "pictures 1, 2" in note for note in rule.notes)
+
+
 def test_unmarked_references_are_left_out_and_told():
     references = [*_references(4), Reference(Image.new("RGB", (20, 20), (9, 0, 0)))]
     rule = learn(Oracle(), references)
@@ -130,6 +156,9 @@ def test_unmarked_references_are_left_out_and_told():
     assert any("nothing is marked in them: references 5" in note for note in rule.notes)
     with pytest.raises(InputError, match="of which there are none among 1"):
         learn(Oracle(), references[4:])
+    empty = Reference(Image.new("RGB", (20, 20)), mask=np.zeros((20, 20), dtype=bool))
+    with pytest.raises(InputError, match="An empty mask marks nothing"):
+        learn(Oracle(), [empty])
 
 
 def test_what_was_guessed_in_reading_a_reference_is_told():
@@ -260,3 +289,10 @@ def test_withheld_references_reach_neither_mosaic_nor_prior(segmenter, squares, 
     monkeypatch.setattr(segmenter, "_prepare", watched)
     segmenter.learn("bright square", [Reference(s.image, mask=s.mask) for s in squares[:3]], samples=1)
     assert seen and max(seen) == 2
+
+
+def test_a_rule_may_be_applied_by_several_threads(segmenter, learned, squares):
+    alone = [segmenter(sample.image, learned).mask for sample in squares]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda sample: segmenter(sample.image, learned).mask, squares))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))

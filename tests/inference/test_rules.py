@@ -185,6 +185,25 @@ def test_a_record_that_is_not_ours_is_refused(rule, tmp_path, changes, message):
         Rule.load(with_record(rule.save(tmp_path / "a.rule"), **changes))
 
 
+def test_a_box_beyond_its_picture_is_refused(rule, tmp_path):
+    path = rule.save(tmp_path / "a.rule")
+    with zipfile.ZipFile(path) as archive:
+        pictures = json.loads(archive.read("rule.json"))["pictures"]
+    pictures[2]["box"] = [3, 4, 1e6, 9]
+    with pytest.raises(InputError, match="the box of picture 3 reaches beyond it"):
+        Rule.load(with_record(path, pictures=pictures))
+
+
+def test_what_the_concept_is_not_supports_nothing(rule, tmp_path):
+    path = rule.save(tmp_path / "a.rule")
+    with zipfile.ZipFile(path) as archive:
+        pictures = json.loads(archive.read("rule.json"))["pictures"]
+    for place, message in ((2, "supports must be places of pictures of the concept"), (1, "must be marked")):
+        changed = [one | {"unlike": number == place} for number, one in enumerate(pictures)]
+        with pytest.raises(InputError, match=message):
+            Rule.load(with_record(path, pictures=changed))
+
+
 def test_entries_that_lead_elsewhere_are_refused(rule, tmp_path):
     path = rule.save(tmp_path / "a.rule")
     with pytest.raises(InputError, match=r"not those that rule.json names, e.g. '../evil.png'"):

@@ -11,12 +11,14 @@ from PIL import Image
 
 from conceptseg.errors import InputError
 from conceptseg.inference import ConceptSegmenter, Query
-from conceptseg.inference.answers import merit_of
+from conceptseg.inference.answers import NO_OBJECT, merit_of
 from conceptseg.inference.inputs import AppliedRule, Request
 from conceptseg.inference.instances import FoundObjects
 from conceptseg.inference.references import turned_query
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice
+from conceptseg.inference.router import Router as RouterName
+from conceptseg.models.calibrated_router import CalibratedRouter
 from conceptseg.models.calibration import Signals
 from conceptseg.models.segmenter import Instances
 from tests.training.tiny import square_sample, tiny_model
@@ -62,11 +64,11 @@ def test_of_several_responses_the_best_is_kept(segmenter, query, monkeypatch):
     assert merit_of(several) >= merit_of(greedy)
 
 
-def test_what_a_rule_begins_keeps_its_order(query):
-    assert turned_query(query, 1).references.loaded[0] is query.references.loaded[1]
-    assert turned_query(query, 3) is query
+def test_what_a_rule_begins_keeps_its_order(query, segmenter):
+    assert turned_query(query, 1, segmenter.model).references.loaded[0] is query.references.loaded[1]
+    assert turned_query(query, 3, segmenter.model) is query
     begun = replace(query, rule=AppliedRule("<think>t</think>"))
-    assert turned_query(begun, 1) is begun
+    assert turned_query(begun, 1, segmenter.model) is begun
 
 
 def test_a_request_follows_the_rule_unless_it_says_otherwise():
@@ -99,3 +101,54 @@ def test_every_answer_says_what_it_is_worth(segmenter, query):
         assert all(one.mask.shape == answer.mask.shape for one in answer.instances_above(0.05))
     with pytest.raises(InputError, match="must lie in 0…1"):
         answer.instances_above(2)
+
+
+def test_a_mask_may_be_the_union_of_objects(segmenter, query):
+    plain = segmenter.segment_batch([query], route="reason", always=True)[0]
+    joined = segmenter.segment_batch([query], route="reason", always=True, mask_from="instances", score_threshold=0.0)[
+        0
+    ]
+    objects = plain.instances_above(0.0)
+    assert objects and np.array_equal(joined.mask, np.any([one.mask for one in objects], axis=0))
+    assert joined.objects_above == 0.0 and joined.to_dict()["mask_from"] == "instances"
+    assert plain.objects_above is None and plain.to_dict()["mask_from"] == "semantic"
+    none = segmenter.segment_batch([query], route="reason", always=True, mask_from="instances", score_threshold=1.0)[0]
+    assert not none.mask.any() and (NO_OBJECT in none.notes) == bool(plain.mask.any())
+    with pytest.raises(InputError, match="comes from one of semantic, instances, got 'both'"):
+        segmenter.segment_batch([query], mask_from="both")
+    with pytest.raises(InputError, match=r"score threshold must lie in 0…1, got 2"):
+        segmenter.segment_batch([query], mask_from="instances", score_threshold=2)
+
+
+def test_a_learned_router_chooses_where_it_is_asked_to(segmenter, query, monkeypatch):
+    with pytest.raises(InputError, match="has no calibrated router"):
+        segmenter.segment_batch([query], route="calibrated")
+    accepted = []
+
+    class Router(CalibratedRouter):
+        def accepts(self, signs):
+            accepted.append(signs)
+            return len(accepted) == 1
+
+    monkeypatch.setattr(segmenter.model, "router", Router.model_construct())
+    first, second = segmenter.segment_batch([query, query], route="calibrated")
+    assert (first.route, second.route) == (Route.DIRECT, Route.REASONED)
+    assert first.router is second.router is RouterName.CALIBRATED and first.to_dict()["router"] == "calibrated"
+    assert [signs.words for signs in accepted] == [2, 2] and accepted[0].presence == first.presence == second.presence
+    assert segmenter.segment_batch([query])[0].router is RouterName.PAPER
+    assert segmenter.segment_batch([query], route="direct")[0].router is None
+
+
+def test_both_ways_are_the_two_routes(segmenter, query):
+    ((signs, direct, reasoned),) = segmenter.answer_both_ways([query])
+    alone = segmenter.segment_batch([query], route="direct", always=True)[0]
+    thought = segmenter.segment_batch([query], route="reason", always=True)[0]
+    assert np.array_equal(direct.mask, alone.mask) and np.array_equal(reasoned.mask, thought.mask)
+    assert signs.presence == alone.presence and signs.words == 2 and signs.agreement is None  # no prior
+
+
+def test_two_passes_say_who_chose(segmenter, query):
+    ((_, result),) = segmenter.stream_in_two_passes([query.image], query.concept)
+    assert result.router is RouterName.PAPER and result.route is not None
+    ((_, forced),) = segmenter.stream_in_two_passes([query.image], query.concept, route="reason")
+    assert forced.router is None

@@ -37,9 +37,10 @@ def test_nano_on_a_world_and_a_folder_becomes_tables(nano, tmp_path, capsys):
     assert set(record["checkpoint"]["sha256"]) == {"home", "mllm", "sam"} and record["config"]["route"] == "reason"
     assert main(["report", f"mine={run}", "--out", str(tmp_path / "report")]) == ExitStatus.DONE
     page = (tmp_path / "report/report.md").read_text()
-    assert "| mine | ours [2] |" in page and "reasoning and mask, right or wrong (Appendix J)" in page
+    assert page.startswith("# mine: mIoU ") and "| mine | ours [1] |" in page and "## Table 1" not in page
+    assert "reasoning and mask, right or wrong (Appendix J)" in page
     assert (tmp_path / "report/figures/calibration_run.png").is_file()
-    assert (tmp_path / "report/gallery/run.html").is_file()
+    assert (tmp_path / "report/report.html").is_file()
 
 
 def test_processes_take_their_parts_and_the_last_one_tells(nano, tmp_path, monkeypatch, capsys):

@@ -12,6 +12,7 @@ from PIL import Image
 from conceptseg.inference import ConceptSegmenter
 from conceptseg.interfaces.cli import calibrate, main, rule, segment
 from conceptseg.metrics import failed_row
+from conceptseg.models.calibrated_router import ROUTER_FILE
 from conceptseg.models.calibration import CALIBRATION_FILE
 from tests.training.tiny import square_folder, square_sample, tiny_model
 
@@ -177,5 +178,42 @@ def test_calibrate_writes_beside_the_checkpoint(tmp_path, capsys):
     assert main(["calibrate", "--data", str(data), "--model", str(tmp_path / "model")]) == 0
     told = json.loads((tmp_path / "model" / CALIBRATION_FILE).read_text())
     assert told["questions"] == 20 and told["absent"] == 0 and np.all(np.diff(told["expected"]) >= 0)
-    assert "20 questions about what is there, 0 about what is not" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "20 questions about what is there, 0 about what is not" in printed and "router: SAM 3 alone" in printed
+    router = json.loads((tmp_path / "model" / ROUTER_FILE).read_text())
+    assert router["questions"] == 20 and router["checkpoint"] == told["checkpoint"]
     assert main(["calibrate", "--data", str(data), "--model", "owner/name"]) == 2
+
+
+def test_what_it_is_not_is_shown_and_drawn(references, tmp_path, capsys):
+    out = tmp_path / "apart.rule"
+    shown = [word for text in references[:3] for word in ("--ref", text)]
+    learn = ["rule", "learn", "--concept", "bright square", *shown, "--samples", "1", "--out", str(out)]
+    assert main([*learn, "--unlike", references[3]]) == 0
+    assert "unlike: references 4 mark what it is not" in capsys.readouterr().out
+    assert main(["rule", "show", str(out)]) == 0
+    assert "4  unlike    clear" in capsys.readouterr().out
+    page = out.with_name("apart.rule.html").read_text()
+    assert "what the concept is not" in page and "% clear)" in page
+    assert main([*learn, "--unlike", references[3].split("@")[0]]) == 2
+    assert "mark what is not the concept" in capsys.readouterr().err
+
+
+def test_segment_is_told_what_it_is_not_and_remembers(references, tmp_path, capsys):
+    out, image = tmp_path / "out", references[0].split("@")[0]
+    asked = ["segment", image, "--concept", "bright square", "--ref", references[1], "--out", str(out)]
+    assert main([*asked, "--unlike", references[2]]) == 0
+    request = json.loads((out / "request.json").read_text())
+    assert [one.get("unlike") for one in request["references"]] == [None, True]
+    assert main(asked) == 2  # another request
+    assert main(["segment", image, "--concept", "bright square", "--unlike", references[2], "--out", str(out)]) == 2
+    assert "give at least one --ref" in capsys.readouterr().err
+
+
+def test_segment_draws_the_union_of_objects_where_asked(references, tmp_path):
+    out, image = tmp_path / "out", references[0].split("@")[0]
+    asked = ["segment", image, "--concept", "bright square", "--mask-from", "instances", "--always", "--instances"]
+    assert main([*asked, "--score-threshold", "0", "--out", str(out)]) == 0
+    (record,) = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert record["mask_from"] == "instances" and record["area"] <= sum(one["area"] for one in record["instances"])
+    assert json.loads((out / "request.json").read_text())["mask_from"] == ["instances", 0.0]

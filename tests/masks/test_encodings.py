@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -128,3 +130,54 @@ def test_a_source_carries_its_selection():
     assert np.array_equal(np.asarray(load_image(source))[..., 0] == 255, TARGET)
     with pytest.raises(ImageError, match="has 40×50 pixels"):
         load_mask(source, (50, 40))
+
+
+LOSSY = {
+    "JPEG": {"format": "JPEG", "quality": 90},
+    "JPEG of three channels": {"format": "JPEG", "quality": 90},
+    "lossy WebP": {"format": "WEBP", "quality": 80},
+}
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_compression_that_changes_levels_leaves_black_and_white(name: str):
+    channels = 3 if "three" in name else 1
+    options = dict(LOSSY[name])
+    image = Image.fromarray(np.repeat(ONES[..., None] * 255, channels, axis=2).squeeze())
+    reading = read_mask(encode(image, options.pop("format"), **options))
+    assert np.array_equal(reading.target, TARGET) and not reading.ignore.any()
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_labels_do_not_survive_it(name: str):
+    channels = 3 if "three" in name else 1
+    options = dict(LOSSY[name])
+    image = Image.fromarray(np.repeat(ONES[..., None], channels, axis=2).squeeze())
+    with pytest.raises(ImageError, match=r"nothing above \d of 255.*compression changes levels.*PNG"):
+        read_mask(encode(image, options["format"], quality=options["quality"]))
+    with pytest.raises(ImageError, match=r"No label can be selected.*compression changes levels"):
+        read_mask(encode(image, options["format"], quality=options["quality"]), label=1)
+
+
+def test_a_speck_of_ringing_is_no_label():
+    levels = np.where(TARGET, 255, 0).astype(np.uint8)
+    levels[0, :3] = 1  # read as exact values, 1 would be the target and 255 not judged
+    opened = Image.open(io.BytesIO(encode(Image.fromarray(levels), "JPEG", quality=100, subsampling=0)))
+    assert np.array_equal(read_mask(opened).target, TARGET)
+
+
+def test_lossless_webp_keeps_labels():
+    data = encode(Image.fromarray(WITH_VOID).convert("RGB"), "WEBP", lossless=True)
+    assert np.array_equal(read_mask(data, label=1, ignore=255).target, TARGET)
+
+
+def test_labels_beyond_signed_integers_are_refused():
+    with pytest.raises(ImageError, match="9223372036854775808"):
+        read_mask(np.full((2, 2), 2**63, np.uint64))
+
+
+def test_masked_arrays_are_refused():
+    hidden = np.ma.masked_array(ONES, mask=VOID)
+    with pytest.raises(ImageError, match="masked array"):
+        read_mask(hidden)
+    assert np.array_equal(read_mask(np.ma.masked_array(ONES)).target, TARGET)

@@ -38,7 +38,7 @@ def token_of(w, states):
         x = x + linear(w, at + "attn.proj", torch.cat(mixed, dim=1))
         inner = linear(w, at + "mlp.fc1", norm(w, at + "norm2", x))
         x = x + linear(w, at + "mlp.fc2", inner / (1 + torch.exp(-1.702 * inner)))
-    one = w["conv_1d.bias"] + sum(w["conv_1d.weight"][:, :, place] @ x[place] for place in range(Q))
+    one = w["conv_1d.bias"] + sum(w["conv_1d.weight"][:, :, place] @ x[place] for place in range(len(x)))
     inner = linear(w, "proj_to_sam.0", one)
     return linear(w, "proj_to_sam.2", inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2))))
 

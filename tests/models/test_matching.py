@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conceptseg.errors import InputError
-from conceptseg.models.matching import EVIDENCE, Evidence, Sight, cover_cells, match_references
+from conceptseg.models.matching import (
+    EVIDENCE,
+    Evidence,
+    SeenReferences,
+    Sight,
+    cover_cells,
+    cross_match,
+    match_references,
+)
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 
@@ -123,3 +131,31 @@ def test_what_is_not_judged_is_neither_marked_nor_unmarked() -> None:
     for void, similarity in ((ignore, 0.0), (None, 1 / 3)):  # the mean over the nearest three, or two, unmarked ones
         evidence = match_references(target, Sight.of([looks]), cover_cells(mask, (1, 4), void)[None])
         assert of(evidence, "unmarked").flatten().tolist() == pytest.approx([2 * similarity - 1] * 4)
+
+
+def test_what_is_unlike_is_background_wherever_it_was_seen() -> None:
+    target, reference = sight(picture([(3, 0), (0, 3)])), sight(picture([(1, 1)]))
+    covers = marks([(1, 1)])[None]
+    green = torch.tensor((0.6, 0.0, 0.8))  # between red and what no reference shows
+    maps = target.maps[0].clone()
+    maps[0, :, 0, 3] = green
+    target = Sight.of([maps, maps, maps])
+    other = torch.zeros(3, 4, 4)
+    other[2] = 1.0
+    other[:, 2, 2] = green
+    against = SeenReferences(sight(other), marks([(2, 2)])[None])
+    plain, told = match_references(target, reference, covers), match_references(target, reference, covers, against)
+    assert float(plain.margin[0, 3]) > 0 > float(told.margin[0, 3])  # 0.6 from red, 1 from what it is not
+    assert float(told.margin[3, 0]) > 0
+    # Only the marked cell of that picture counts: blue cells stay where they were.
+    assert torch.equal(told.margin[1:3, 1:3], plain.margin[1:3, 1:3])
+    assert float(of(told, "unmarked")[0, 3]) == pytest.approx(2 * (1.0 + 0.02) - 1)
+
+
+def test_each_reference_is_found_by_each_other_or_not() -> None:
+    seen = sight(picture([(0, 0), (0, 1)]), picture([(2, 2), (3, 3)]), picture([(1, 1), (1, 2)]))
+    covers = torch.stack([marks([(0, 0), (0, 1)]), marks([(2, 2), (3, 3)]), marks([(3, 0), (3, 1)])])
+    agreement = cross_match(SeenReferences(seen, covers))
+    assert agreement[0, 1] == agreement[1, 0] == 1.0  # red is marked in both
+    assert agreement[0, 2] == agreement[1, 2] == 0.0  # the last one marks blue cells, and leads away from red
+    assert max(agreement[2, 0], agreement[2, 1]) == 0.0

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conceptseg.errors import InputError
+from conceptseg.models.generating import chooser
 from conceptseg.models.locks import SharedLock
 from conceptseg.models.processing import knows_capitals
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
@@ -203,14 +204,9 @@ def test_a_locks_copies_are_free():
             assert pool.submit(lambda: [copied.__enter__() is copied for copied in copies]).result(5) == [True, True]
 
 
-def test_what_stands_behind_the_end_is_masked(nano):
-    end = nano.model.reasoner.end_token_id
-    mask, ended = nano.model.reasoner._response_mask(torch.tensor([[5, end, 7, end], [5, 6, 7, 8]]))
-    assert mask.tolist() == [[True, True, False, False], [True, True, True, True]]
-    assert ended == (True, False)
-
-
-def test_sampling_draws_from_all_tokens(nano):
-    config = nano.model.reasoner._generation_config(4, 1.0, 1.0)
-    prepared, _ = nano.model.reasoner.mllm._prepare_generation_config(config)
-    assert prepared.do_sample and prepared.top_k == 0 and prepared.top_p == 1.0
+def test_sampling_draws_from_all_tokens_or_from_the_likeliest():
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).expand(600, -1)
+    torch.manual_seed(0)
+    assert set(chooser(1.0, 1.0)(logits).tolist()) == {0, 1, 2, 3}
+    assert set(chooser(1.0, 0.7)(logits).tolist()) == {0, 1}
+    assert set(chooser(0.0, 1.0)(logits).tolist()) == {0}

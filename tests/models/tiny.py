@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Sam3Config, Sam3Model
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Sam3Config,
+    Sam3LiteTextConfig,
+    Sam3LiteTextModel,
+    Sam3Model,
+)
 
 from conceptseg.models.small_tokenizer import build_tokenizer
 from tests.models.interop import old_name, random_translation, write_checkpoint
@@ -115,6 +122,22 @@ def write_sam(folder: Path, *, video: bool = True, seed: int = 0) -> Sam3Model:
         config = {"model_type": "sam3_video", "detector_config": config, "tracker_config": {}}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config))
+    return sam
+
+
+def write_lite_text(folder: Path, *, seed: int = 0) -> Any:
+    """A tiny SAM3-LiteText: `write_sam`'s parts but for its text encoder, whose positions are stretched over a row."""
+    tokenizer = build_tokenizer(["find the cat"], wrap=True)
+    tokenizer.save_pretrained(folder)
+    text = {
+        "hidden_size": 16, "intermediate_size": 32, "projection_dim": PROMPT, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "vocab_size": len(tokenizer), "max_position_embeddings": 77,
+    }  # fmt: skip
+    config = SAM_CONFIG | {"model_type": "sam3_lite_text", "text_config": text}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sam = Sam3LiteTextModel(Sam3LiteTextConfig.from_dict(dict(config))).eval()
+    sam.save_pretrained(folder)
     return sam
 
 

@@ -19,3 +19,13 @@ def test_neighbouring_coordinates_start_as_neighbours():
     near, next_to, far = torch.nn.functional.normalize(model.reasoner.mllm.get_input_embeddings().weight[ids], dim=1)
     assert near @ next_to > 0.8
     assert near @ far < 0.4
+
+
+def test_object_queries_begin_apart_and_look_around_themselves():
+    decoder = build_nano(TEXTS, ["crab"]).segmenter.sam.detr_decoder
+    boxes = decoder.reference_points.weight.sigmoid()
+    assert len(torch.unique(boxes[:, :2].round(decimals=4), dim=0)) == len(boxes)
+    assert torch.allclose(boxes[:, 2:], torch.tensor(0.25))
+    bias = decoder._get_rpb_matrix(boxes[None], (torch.tensor(8), torch.tensor(8)))[0, 0].view(-1, 8, 8)
+    inside = bias[0, :2, 0]  # the first query's box covers the top left corner
+    assert inside.mean() - bias[0, 6:, 6:].mean() > 3

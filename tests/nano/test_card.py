@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from conceptseg.errors import InputError
-from conceptseg.evaluation.provenance import describe_checkpoint, require_one_checkpoint
+from conceptseg.evaluation.provenance import describe_checkpoint
 from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.settings import EvaluationConfig
+from nano.one_checkpoint import require_one_checkpoint
 from nano.tools import write_card
 
 WORLD = "world:living:seen_test:30:1"

@@ -103,7 +103,7 @@ def rows_of(page: str) -> dict[str, list[str]]:
 
 
 def test_the_verdicts_with_their_margins() -> None:
-    page = claims.page(PLAN, commands(), two())
+    page = claims.page(PLAN, two())
     rows = rows_of(page)
     # CR: eight tasks, differences 0.2 and 0.4, so 0.3 and √(8 · 0.02 / 2) / 8 = 0.0354
     assert rows["1"] == ["Better on CR", "CR", "65.0 (whole)", "35.0 (routed)", "+30.0 ± 3.5", "> 0", "*holds*"]
@@ -119,9 +119,9 @@ def test_what_was_trained_is_compared_seed_by_seed() -> None:
     rest = {"CD": (0.5, 0.5), "CR": (0.5, 0.5)}
     means = {"warm": 0.5, "tuned_1": 0.6, "tuned_2": 0.8, "boxed_1": 0.5, "boxed_2": 0.75}
     runs = two() | {name: run(name, {"CI": (mean, mean), **rest}, {"mllm": name}) for name, mean in means.items()}
-    page = claims.page(PLAN, everything, runs)
+    page = claims.page(PLAN, runs)
     assert "went on from checkpoint warm (run warm): not the one measured elsewhere." in page
-    assert "went on" not in claims.page(PLAN, commands(), two())
+    assert "went on" not in claims.page(PLAN, two())
     rows = rows_of(page)
     # four of twenty tasks: the seeds gain 0.1 and 0.3 there, 0.02 and 0.06 over all, variance 0.0008: √(0.0008 / 2)
     assert rows["5"] == [
@@ -189,23 +189,25 @@ def test_a_recipe_of_another_base_is_no_ablation(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_has_no_runs_is_told_and_not_left_out() -> None:
-    page = claims.page(PLAN, commands(), two())
+    page = claims.page(PLAN, two())
     assert rows_of(page)["5"] == ["Trained", "`claims.py train` and `run` with --warmup: tuned_1, tuned_2, warm"]
     assert rows_of(page)["6"] == ["More", "time"]
     assert page.index("| 5 |") > page.index("## Not measured")
 
 
 def test_the_page_says_where_its_numbers_come_from_and_no_seconds_of_runs() -> None:
-    page = claims.page(PLAN, commands(), two())
-    assert "checkpoint aaaaaa-bbbbbb, commit 012345678" in page and "- whole: world:all:seen_test:2:1; 40 quest" in page
-    assert "conceptseg evaluate --model nano --route auto --data world:all:seen_test:2:1 --no-masks" in page
+    page = claims.page(PLAN, two())
+    table = claims.table_of_runs(commands(), two())
+    assert "claims_runs.csv" in page
+    assert "checkpoint aaaaaa-bbbbbb, commit 012345678" in table and "whole: world:all:seen_test:2:1; 40 quest" in table
+    assert "conceptseg evaluate --model nano --route auto --data world:all:seen_test:2:1 --no-masks" in table
     assert "econds" not in page and "9.00" not in page
     assert rows_of(page)["living"] == ["CI", "50 %", "80.0", "80.0"]
     assert rows_of(page)["**all questions**"] == ["", "50 %", "66.0", "54.0"]
 
 
 def test_the_timing_is_quoted_where_it_is() -> None:
-    page = claims.page(PLAN, commands(), two(), timing=TIMING)
+    page = claims.page(PLAN, two(), timing=TIMING)
     assert rows_of(page)["auto"] == ["0.250", "0.300"] and rows_of(page)["reason"] == ["0.500", "0.600"]
     assert "SAM 3 alone answered 50 % of them" in page and "0.300 ± 0.100 seconds a question" in page
     assert page.count("*holds*.") == 1
@@ -214,9 +216,9 @@ def test_the_timing_is_quoted_where_it_is() -> None:
 @pytest.mark.parametrize(("drop", "meaning"), [(0.05, "it looks at them."), (0.01, "cannot be told")])
 def test_how_far_references_are_looked_at_is_quoted(drop: float, meaning: str) -> None:
     report = REPORT | {"drop": drop, "drop_standard_error": 0.02}
-    page = " ".join(claims.page(PLAN, commands(), two(), references=report).split())
+    page = " ".join(claims.page(PLAN, two(), references=report).split())
     assert f"falls by {100 * drop:.1f} ± 2.0 points on 50 queries of saliency" in page and meaning in page
-    assert "is for `nano/tools/references_matter.py` to say" in claims.page(PLAN, commands(), two())
+    assert "is for `nano/tools/references_matter.py` to say" in claims.page(PLAN, two())
 
 
 def test_whole_runs_of_one_checkpoint_pass() -> None:

@@ -118,7 +118,24 @@ def test_a_family_is_of_one_concept_and_its_stranger_of_none(photographs: Photog
         for image, mask in family.views:
             assert image.shape == (SIDE, SIDE, 3)
             assert mask.any()
-        assert family.stranger is not None
+        assert family.stranger is not None or family.level == "CD"
+
+
+def test_a_disguised_family_keeps_what_is_where_and_names_nothing(photographs: Photographs) -> None:
+    plain = photographs.family(np.random.default_rng(3), 5)
+    seen_inverted = set()
+    for seed in range(40):
+        other = plain.disguised(np.random.default_rng(seed))
+        assert (other.concept, other.level) == ("marked object", "CD")
+        inverted = bool((other.views[0][1] != plain.views[0][1]).all())
+        seen_inverted.add(inverted)
+        assert (other.stranger is None) == inverted  # a picture without the thing shows what surrounds it
+        for (image, mask), (was, marked) in zip(other.views, plain.views, strict=True):
+            np.testing.assert_array_equal(mask, ~marked if inverted else marked)
+            channels = np.sort(image.reshape(-1, 3).astype(int).sum(axis=0))
+            kept, negative = (np.sort(one.reshape(-1, 3).astype(int).sum(axis=0)) for one in (was, 255 - was))
+            assert (channels == kept).all() or (channels == negative).all()
+    assert seen_inverted == {True, False}
 
 
 def test_sets_are_shown_as_often_as_they_weigh(tmp_path: Path) -> None:

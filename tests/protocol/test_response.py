@@ -343,8 +343,17 @@ def test_no_text_gives_words_with_markup(text: str):
 
 def test_what_sam_is_given_has_no_tags_of_other_languages_and_can_be_read():
     assert parse_response("<answer>the <b>red</b>\n star</answer>").words == "the red star"
-    assert parse_response("<answer><|im_end|></answer>").words == "<|im_end|>"
-    for unreadable in ("\ud800", "\0", "\u200b", "<b></b>"):
+    assert parse_response("<answer>a < b, c|d</answer>").words == "a < b, c|d"
+    for dressed in (
+        "red star<|im_end|>",
+        "**red star**",
+        "`red star`",
+        '"red star"',
+        "\u201cred star\u201d",
+        "red star</s>",
+    ):
+        assert parse_response(f"<answer>{dressed}</answer>").words == "red star"
+    for unreadable in ("\ud800", "\0", "\u200b", "<b></b>", "<|im_end|>", "**"):
         assert parse_response(f"<answer>{unreadable}</answer>").words is None
 
 

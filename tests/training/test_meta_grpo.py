@@ -17,7 +17,6 @@ from conceptseg.training.drawing import SampleOrder
 from conceptseg.training.episodes import EpisodeBuilder
 from conceptseg.training.meta_grpo import MetaGRPOTrainer
 from conceptseg.training.objective import MaskTruth, decode_tokens, mask_losses, mask_scores
-from conceptseg.training.rewards import group_advantages
 from conceptseg.training.rollouts import episode_dataset, prompt_length
 from tests.training.tiny import square_sample
 
@@ -82,7 +81,9 @@ def test_advantages_are_those_of_the_unified_reward(make, monkeypatch):
 
     trainer.reward_funcs[0] = unified
     batch = roll_out(trainer)
-    expected = group_advantages(np.array(given).reshape(2, 4))
+    groups = np.array(given).reshape(2, 4)
+    deviation = groups.std(axis=1, ddof=1, keepdims=True)  # GRPO, reference 30 of the paper
+    expected = (groups - groups.mean(axis=1, keepdims=True)) / (deviation + 1e-4)
     assert batch["advantages"].numpy() == pytest.approx(expected.ravel(), abs=1e-4)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from conceptseg.errors import InputError
 from conceptseg.protocol import format_response, parse_response
@@ -14,7 +13,6 @@ from conceptseg.training.rewards import (
     box_reward,
     check_reward,
     format_reward,
-    group_advantages,
     mask_reward,
     meta_reward,
     unified_reward,
@@ -152,25 +150,3 @@ def test_the_unified_reward_is_a_weighted_sum():
     assert unified_reward(parts, {"format": 1.0, "box": 2.0}) == pytest.approx(1.25)
     with pytest.raises(InputError, match="No such reward part: depth"):
         unified_reward(parts, {"depth": 1.0})
-
-
-def test_advantages_by_hand():
-    rewards = np.array([[0.0, 1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 5.0]])
-    deviation = np.sqrt(5 / 3)  # of 0…3, with n − 1
-    expected = np.array([-1.5, -0.5, 0.5, 1.5]) / (deviation + 1e-4)
-    advantages = group_advantages(rewards)
-    assert advantages[0] == pytest.approx(expected)
-    assert advantages[1].tolist() == [0, 0, 0, 0]
-
-
-@settings(deadline=None)
-@given(arrays.arrays(np.float64, (3, 5), elements=st.floats(0, 3)), st.floats(-2, 2))
-def test_advantages_know_no_common_offset_and_balance(rewards, offset):
-    advantages = group_advantages(rewards)
-    assert np.abs(advantages.sum(axis=1)).max() < 1e-6
-    assert np.abs(advantages - group_advantages(rewards + offset)).max() < 1e-6
-
-
-def test_a_group_of_one_is_refused():
-    with pytest.raises(InputError, match="at least two responses"):
-        group_advantages(np.ones((4, 1)))

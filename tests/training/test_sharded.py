@@ -109,7 +109,7 @@ def launch(recipe, processes, config, file):
     program = "tests.training.sharded" if "fsdp" in recipe else "conceptseg.interfaces.cli"
     command = [*starts, "-m", program, "train", config.stage, "--config", str(file)]
     environment = environment_of(recipe, processes)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000, check=False)
 
 
 @pytest.mark.parametrize(("recipe", "processes"), LAUNCHES)

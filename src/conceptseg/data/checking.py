@@ -24,7 +24,7 @@ def why_unusable(sample: ConceptSample) -> str | None:
         if loaded.mask is None:
             return "it has no mask"
         if not loaded.mask.any():
-            return "its mask is empty"
+            return "; ".join(["its mask is empty", *loaded.notes])
         return next(_reference_faults(sample), None)
     except (ImageError, SampleError, InputError) as error:
         return str(error)

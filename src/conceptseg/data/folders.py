@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from conceptseg.data.selection import take_by_hash
 from conceptseg.errors import InputError, SampleError
 from conceptseg.images import select_label
 from conceptseg.masks import Label
+from conceptseg.naming import name_key
 
 __all__ = ["MatchedFolders", "PairedFolders", "hold_out", "match_folders", "pair_folders"]
 
@@ -58,9 +59,10 @@ def pair_folders(
     """One sample for every image that has a mask of its name.
 
     Names are compared without the folder's path and the suffix. A mask of the very name goes first; else its name may
-    end in `_mask`, `_gt`, `_label`, `_segmentation` … besides, or be the image's with its suffix. A mask belongs to one
-    image. Both folders are searched at any depth, and sub-folders must agree; where one lies in the other, or both are
-    one, a file is an image or a mask, never both.
+    end in `_mask`, `_gt`, `_label`, `_segmentation` … besides, or be the image's with its suffix; where none does,
+    capitals and the form of accented letters do not count. A mask belongs to one image. Both folders are searched at
+    any depth, and sub-folders must agree; where one lies in the other, or both are one, a file is an image or a mask,
+    never both.
 
     Args:
         images: a folder of pictures.
@@ -110,19 +112,8 @@ def match_folders(images: Path, masks: Path) -> MatchedFolders:
     """
     no_pictures = LeftOut()
     pictures, truths = _names_of(images, masks, no_pictures)
-    unpaired = list(_ambiguous(pictures, "images"))
-    pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
-    taken = set(pairs.values())
-    unpaired += [
-        (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
-    ]
-    unpaired += [
-        (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
-    ]
-    unpaired += [(name, "a mask without an image") for name in truths if name not in taken and name not in pictures]
-    whole = {
-        name: (pictures[name][0], truths[mask][0]) for name, mask in sorted(pairs.items()) if len(truths[mask]) == 1
-    }
+    pairs, unpaired = _pairs(pictures, truths)
+    whole = {name: (pictures[name][0], truths[mask][0]) for name, mask in sorted(pairs.items())}
     return MatchedFolders(whole, sorted(unpaired), no_pictures)
 
 
@@ -144,6 +135,21 @@ def hold_out(samples: Sequence[ConceptSample], share: float, seed: int) -> list[
     count = min(max(1, round(share * len(samples))), len(samples) - 1)
     chosen = take_by_hash([sample.id for sample in samples], count, str(seed))
     return [replace(sample, split="val") if sample.id in chosen else sample for sample in samples]
+
+
+def _pairs(pictures: _Names, truths: _Names) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Image name → mask name where both stand for one file, and (name, why) of all the others."""
+    unpaired = list(_ambiguous(pictures, "images"))
+    pairs = _match({name: paths for name, paths in pictures.items() if len(paths) == 1}, truths)
+    unpaired += [
+        (name, "an image without a mask") for name in pictures if len(pictures[name]) == 1 and name not in pairs
+    ]
+    unpaired += [
+        (name, f"several masks: {_listed(truths[mask])}") for name, mask in pairs.items() if len(truths[mask]) > 1
+    ]
+    taken = set(pairs.values())
+    unpaired += [(name, "a mask without an image") for name in truths if name not in taken and name not in pictures]
+    return {name: mask for name, mask in pairs.items() if len(truths[mask]) == 1}, unpaired
 
 
 def _names_of(images: Path, masks: Path, no_pictures: LeftOut) -> tuple[_Names, _Names]:
@@ -181,7 +187,8 @@ def _bare(name: str) -> str:
 
 
 def _match(pictures: _Names, truths: _Names) -> dict[str, str]:
-    """Image name → mask name: exact names first, then the image's with its suffix, then endings in their order."""
+    """Image name → mask name: exact names first, then the image's with its suffix, then endings in their order; last
+    the same by names that some file system takes for one (capitals, composed letters), where only one mask has it."""
     pairs = {name: name for name in pictures if name in truths}
     taken = set(pairs)
     by_bare: dict[str, list[str]] = defaultdict(list)
@@ -194,7 +201,16 @@ def _match(pictures: _Names, truths: _Names) -> dict[str, str]:
         if free is not None:
             pairs[name] = free
             taken.add(free)
-    return pairs
+    alike = _alone_by_key({mask: _bare(mask) for mask in truths})
+    wanted = _alone_by_key({name: name for name in pictures})
+    both = ((wanted[key], alike[key]) for key in wanted.keys() & alike.keys())
+    return pairs | {name: mask for name, mask in both if name not in pairs and mask not in taken}
+
+
+def _alone_by_key(named: Mapping[str, str]) -> dict[str, str]:
+    """By the key of their second name, those that share it with no other."""
+    keys = Counter(map(name_key, named.values()))
+    return {name_key(other): name for name, other in named.items() if keys[name_key(other)] == 1}
 
 
 def _ambiguous(names: _Names, what: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,17 @@ from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import ImageError, SampleError
 from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, clip_box, fill_box
 from conceptseg.images import MaskReading, read_image, read_mask
+from conceptseg.protocol import Mosaic, build_mosaic
 
-__all__ = ["LoadedReference", "LoadedSample", "load_reference", "load_sample", "marked_region", "mask_with_ignore"]
+__all__ = [
+    "LoadedReference",
+    "LoadedSample",
+    "lay_out",
+    "load_reference",
+    "load_sample",
+    "marked_region",
+    "mask_with_ignore",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +38,8 @@ class LoadedReference:
     """The reference's own box, cut to the picture, else its mask's; None with neither, or an empty mask."""
     notes: tuple[str, ...] = ()
     """What was guessed, scaled or left out in reading picture and mask."""
+    unlike: bool = False
+    """Whether the mark is on what the concept is not."""
     ignore: Bool[np.ndarray, "h w"] | None = None
     """Where the mask says neither target nor background; None where it is plain everywhere."""
 
@@ -38,7 +50,8 @@ class LoadedReference:
 
     def as_reference(self) -> Reference:
         """The same, to be shown to a model again."""
-        return Reference(self.image, mask=mask_with_ignore(self.mask, self.ignore), box=self.box)
+        mask = mask_with_ignore(self.mask, self.ignore)
+        return Reference(self.image, mask=mask, box=self.box, unlike=self.unlike and self.box is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +101,8 @@ def load_reference(reference: Reference) -> LoadedReference:
         mask, notes = reading.target, notes + reading.notes
         ignore = reading.ignore if reading.ignore.any() else None
     if reference.box is None:
-        return LoadedReference(image, mask, None if mask is None else box_from_mask(mask), notes, ignore=ignore)
+        own = None if mask is None else box_from_mask(mask)
+        return LoadedReference(image, mask, own, notes, reference.unlike, ignore)
     box = clip_box(reference.box, size_hw)
     if max(reference.box) <= 1 and min(reference.box) >= 0 and max(size_hw) > 1:
         width, height = image.size
@@ -101,7 +115,19 @@ def load_reference(reference: Reference) -> LoadedReference:
         raise SampleError(
             f"The box {reference.box} lies outside its picture of {image.width}×{image.height} pixels (width × height)."
         )
-    return LoadedReference(image, mask, box, notes, ignore=ignore)
+    return LoadedReference(image, mask, box, notes, reference.unlike, ignore)
+
+
+def lay_out(references: Sequence[LoadedReference], *, canvas_px: int, proxy: bool = True) -> Mosaic:
+    """References as one picture; those of what the concept is not come last, whatever their place.
+
+    Raises:
+        InputError: there are none, or as for `conceptseg.protocol.build_mosaic`.
+    """
+    ordered = sorted(references, key=lambda one: one.unlike)
+    unlike = [place for place, one in enumerate(ordered) if one.unlike]
+    boxes = [one.box for one in ordered]
+    return build_mosaic([one.image for one in ordered], boxes, canvas_px=canvas_px, proxy=proxy, unlike=unlike)
 
 
 def load_sample(sample: ConceptSample) -> LoadedSample:

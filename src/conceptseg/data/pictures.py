@@ -115,7 +115,7 @@ def find_pictures(
     Raises:
         InputError: there is no such folder.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"There is no folder {str(folder)!r}.")
     search = _Search(exclude, apart, masks, only)
     search.enter(str(folder.resolve()), "", deep and only is None)

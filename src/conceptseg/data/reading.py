@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from conceptseg.data.samples import ConceptSample, Reference
 from conceptseg.errors import SampleError
 from conceptseg.files import path_below
 from conceptseg.geometry import BoxXYXY
+from conceptseg.json_text import parse_json
 
 __all__ = ["SAMPLES_FILE", "read_samples"]
 
@@ -22,7 +22,7 @@ SAMPLES_FILE = "samples.jsonl"
 _REQUIRED = ("id", "task", "concept", "image")
 _TEXTS = ("id", "task", "concept", "rule", "answer", "group", "split", "level")
 _KNOWN = frozenset({*_REQUIRED, *_TEXTS, "mask", "references"})
-_REFERENCE_KEYS = frozenset({"image", "mask", "box"})
+_REFERENCE_KEYS = frozenset({"image", "mask", "box", "unlike"})
 _ERRORS_SHOWN = 20
 
 
@@ -44,7 +44,7 @@ def read_samples(source: str | Path, split: str | None = None) -> list[ConceptSa
         SampleError: no index, or wrong rows: up to twenty are listed, each with file and line. A path that leaves the
             folder as it is written is wrong; links in the folder may lead elsewhere.
     """
-    index = Path(source) / SAMPLES_FILE if Path(source).is_dir() else Path(source)
+    index = Path(source) / SAMPLES_FILE if os.path.isdir(source) else Path(source)
     samples: list[ConceptSample] = []
     errors: list[str] = []
     ids: set[str] = set()
@@ -110,7 +110,7 @@ def _read_row(line: bytes, root: Path) -> ConceptSample:
 
 def _parse_object(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except (ValueError, RecursionError) as error:
         raise SampleError(f"not JSON: {error}") from error
     if not isinstance(row, dict):
@@ -134,7 +134,14 @@ def _read_reference(row: object, root: Path) -> Reference:
         image=_resolve(row["image"], root),
         mask=None if mask is None else _resolve(mask, root),
         box=_read_box(row.get("box")),
+        unlike=_read_unlike(row.get("unlike", False)),
     )
+
+
+def _read_unlike(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SampleError(f"a reference's unlike must be true or false, got {value!r}")
+    return value
 
 
 def _read_box(value: object) -> BoxXYXY | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from filecmp import cmp
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -17,13 +16,12 @@ from conceptseg.taxonomy import Level
 
 __all__ = ["ReferenceDrawer", "is_same_picture"]
 
-T = TypeVar("T")
-
 
 class ReferenceDrawer:
     """Chooses a sample's references; the same ones whenever it is asked for the same sample and draw.
 
-    A sample's own references are thinned to `count`, order kept; a sample of level CR keeps all of them, since there
+    A sample's own references are thinned to `count`, order kept, not counting those that mark what its concept is not,
+    which all stay; a sample of level CR keeps all of them, since there
     they are part of the question (Table 12, "Default"). A sample without any is given up to `count` other samples of
     the same task, concept and group, never a picture of itself.
 
@@ -89,8 +87,10 @@ def _may_stand_for(other: ConceptSample, sample: ConceptSample) -> bool:
     return other.id != sample.id and not is_same_picture(other.image, sample.image)
 
 
-def _thinned(items: tuple[T, ...], count: int, rng: np.random.Generator) -> tuple[T, ...]:
-    """`count` of the items at random, in their order."""
-    if count >= len(items):
-        return items
-    return tuple(items[i] for i in sorted(rng.permutation(len(items))[:count]))
+def _thinned(items: tuple[Reference, ...], count: int, rng: np.random.Generator) -> tuple[Reference, ...]:
+    """`count` of the references at random, in their order, and where there are any, all that are unlike the concept."""
+    like = [place for place, one in enumerate(items) if not one.unlike]
+    if count >= len(like) or not count:
+        return items if count else ()
+    chosen = {like[i] for i in rng.permutation(len(like))[:count]}
+    return tuple(one for place, one in enumerate(items) if place in chosen or one.unlike)

@@ -20,10 +20,11 @@ __all__ = ["ConceptSample", "ImageSource", "Reference"]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A reference picture with its target marked by a mask, by a box, or not at all.
+    """A reference picture with its target marked by a mask, by a box, or not at all; or with what is not the target.
 
     Raises:
-        SampleError: the box does not hold four finite numbers with x1 < x2 and y1 < y2, or stands in the mask's place.
+        SampleError: the box does not hold four finite numbers with x1 < x2 and y1 < y2, or stands in the mask's place;
+            or it is `unlike`, and nothing is marked.
         InputError: `label` or `ignore` is nothing that selects a value.
     """
 
@@ -37,6 +38,9 @@ class Reference:
     """The mask's value that is the target, where it is a label map: a number, a colour "#rrggbb", or "any" but 0."""
     ignore: Label | None = None
     """The mask's value that is neither target nor background."""
+    unlike: bool = False
+    """Whether the mark is on what the concept is *not*, though it may look like it; the rest of that picture is left
+    open."""
 
     def __post_init__(self) -> None:
         Selection.of(self.label, self.ignore)
@@ -44,6 +48,8 @@ class Reference:
             raise SampleError(f"A mask must be a picture, got {self.mask!r}: a box is given as box=(x1, y1, x2, y2).")
         if self.box is not None:
             object.__setattr__(self, "box", _checked_box(self.box))
+        if self.unlike and self.mask is None and self.box is None:
+            raise SampleError("A reference that is unlike the concept needs a mark on what is not it: mask=… or box=….")
 
 
 @dataclass(frozen=True, eq=False)

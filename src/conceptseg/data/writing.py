@@ -17,6 +17,7 @@ from conceptseg.data.samples import ConceptSample, ImageSource, Reference
 from conceptseg.errors import SampleError
 from conceptseg.files import replacing
 from conceptseg.images import describe_source, load_image, read_mask, select_label
+from conceptseg.ledger import lone_writer
 
 __all__ = ["Appended", "append_samples", "write_samples"]
 
@@ -32,18 +33,19 @@ def write_samples(samples: Iterable[ConceptSample], folder: str | Path) -> Path:
     only when everything else has been written, and no existing picture is ever overwritten by another one.
 
     Raises:
+        InputError: another process is writing there, or nothing can be written.
         SampleError: an id occurs twice, `extra` is not JSON or uses a name of the format, or a file is missing.
         ImageError: a picture or mask in memory cannot be read.
     """
     root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    store = _Store(root.resolve())
     rows: dict[str, str] = {}
-    for sample in samples:
-        if sample.id in rows:
-            raise SampleError(f"The id {sample.id!r} occurs twice; ids must be unique in a folder.")
-        rows[sample.id] = _dump(sample, _row(sample, store))
-    return _write_index(root, rows.values())
+    with lone_writer(root):
+        store = _Store(root.resolve())
+        for sample in samples:
+            if sample.id in rows:
+                raise SampleError(f"The id {sample.id!r} occurs twice; ids must be unique in a folder.")
+            rows[sample.id] = _dump(sample, _row(sample, store))
+        return _write_index(root, rows.values())
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,16 @@ def append_samples(samples: Iterable[ConceptSample], folder: str | Path) -> Appe
     its split before its id.
 
     Raises:
+        InputError: another process is writing there, or nothing can be written.
         SampleError: the folder's index is broken; or it has another picture of a sample's id in the same split, or the
             same picture with other words, another mask or in another split. Nothing is changed then.
         ImageError: a picture or mask in memory cannot be read.
     """
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
+    with lone_writer(Path(folder)):
+        return _append(samples, Path(folder))
+
+
+def _append(samples: Iterable[ConceptSample], root: Path) -> Appended:
     earlier = _earlier_rows(root)
     rows = dict(earlier)
     store = _Store(root.resolve())
@@ -195,6 +201,8 @@ def _reference_row(reference: Reference, stem: str, store: _Store) -> dict[str, 
         row["mask"] = store.mask(select_label(mask, reference.label, reference.ignore) if selects else mask, stem)
     if reference.box is not None:
         row["box"] = list(reference.box)
+    if reference.unlike:
+        row["unlike"] = True
     return row
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import conceptseg
 from conceptseg.digests import file_sha256
-from conceptseg.errors import InputError
 from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.lens import lens_folder
 
-__all__ = ["describe_checkpoint", "describe_software", "require_one_checkpoint"]
+__all__ = ["describe_checkpoint", "describe_software"]
 
 _PACKAGES = ("torch", "transformers", "numpy", "pillow", "scipy", "safetensors")
 _HASHED = frozenset({".safetensors", ".json", ".txt", ".jinja", ".model"})
@@ -61,24 +60,6 @@ def describe_checkpoint(model: str, sam: str | None = None, *, method: str = "co
         "concept_tokens": translation.num_queries if translation else None,
         "sha256": {part: _digest(_files_of(folder)) for part, folder in folders.items() if folder},
     }
-
-
-def require_one_checkpoint(digests: Mapping[str, Mapping[str, str]]) -> None:
-    """Make sure that numbers which are to stand side by side come from one checkpoint.
-
-    Args:
-        digests: by the name of what they belong to, e.g. a run: digests by part, as of `describe_checkpoint`.
-
-    Raises:
-        InputError: they differ; every name is told with the first letters of its digests.
-    """
-    if len({tuple(sorted(parts.items())) for parts in digests.values()}) > 1:
-        told = (f"{name} ({_in_short(parts)})" for name, parts in digests.items())
-        raise InputError(f"These are not of one checkpoint, their digests differ: {'; '.join(told)}.")
-
-
-def _in_short(digests: Mapping[str, str]) -> str:
-    return ", ".join(f"{part} {digest[:6]}" for part, digest in sorted(digests.items())) or "unknown"
 
 
 def _files_of(folder: Path) -> list[Path]:

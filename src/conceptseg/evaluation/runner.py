@@ -95,18 +95,14 @@ def evaluate(
     )
     _begin(config, out, sources, shard)
     kept = Kept(out, sources, config, retry_failed=retry_failed)
-    batches = [
-        replace(batch, wanted=kept.wanted(batch.source, batch.places))
-        for batch in islice(_batches(sources, config), shard.rank, None, shard.count)
-    ]
+    mine = islice(_batches(sources, config), shard.rank, None, shard.count)
+    batches = [replace(batch, wanted=kept.wanted(batch.source, batch.places)) for batch in mine]
     for line in kept.told():
         tell(line)
-    total = sum(len(batch.wanted) for batch in batches)
-    if total:
+    if total := sum(len(batch.wanted) for batch in batches):
         with RowWriter(out, shard.rank) as writer:
             method = get_method(config.method, segmenter(), **config.options)
-            work = _Work(config, out if keep_masks else None, method, kept)
-            finished = 0
+            work, finished = _Work(config, out if keep_masks else None, method, kept), 0
             for batch in filter(lambda batch: batch.wanted, batches):
                 writer.write(work.rows_of(batch))
                 finished += len(batch.wanted)

@@ -53,7 +53,7 @@ class EvaluationConfig(BaseModel):
     overlaps: Literal["kept", "resolved"] = "kept"
     """Whether several questions about one picture may claim one pixel (Table 2): `resolved` gives it to the one with
     the highest presence score before anything is scored."""
-    route: Literal["auto", "direct", "reason"] = "auto"
+    route: Literal["auto", "calibrated", "direct", "reason"] = "auto"
     """As for `ConceptSegmenter` (Eq. 9)."""
     references: int | None = Field(default=None, ge=0)
     """References a question, at most: 4 make the 2×2 mosaic and 1 the 1×1 (Table 12). None leaves it to the data set,

@@ -10,6 +10,7 @@ split, all of them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ from conceptseg.images import select_label
 from conceptseg.masks import Label
 from conceptseg.taxonomy import Level
 
-__all__ = ["DataSource", "open_sources", "parse_option"]
+__all__ = ["DataSource", "open_sources", "parse_option", "published_sets"]
 
 _WORLD = re.compile(r"world:(?P<tasks>[\w,]+):(?P<split>\w+):(?P<count>\d+):(?P<seed>\d+)")
 _BENCHMARK = re.compile(r"(?P<name>\w+)(?:/(?P<split>\w+))?=(?P<root>[^?]+)(?:\?(?P<options>.*))?")
@@ -82,6 +83,24 @@ def open_sources(
     return sources
 
 
+def published_sets(specs: Sequence[str]) -> frozenset[str]:
+    """The names of those sets behind `--data` that the paper measured on: its benchmarks, or their released selection.
+
+    ConceptWorld, folders and the general layouts (`folders=`, `coco=`) are one's own data, whatever is in them.
+
+    Args:
+        specs: as of `open_sources`; nothing is opened.
+    """
+    names = set()
+    for spec in specs:
+        matched = _BENCHMARK.fullmatch(spec)
+        if matched and matched["name"] in benchmark_names() and not spec.startswith("world:"):
+            info = get_benchmark(matched["name"]).info
+            if info.expected or info.name == "released":
+                names.add(f"{info.name}/{matched['split'] or info.splits[-1]}")
+    return frozenset(names)
+
+
 def parse_option(text: str) -> tuple[str, str | int | float | None]:
     """A setting from `KEY=VALUE`; the value becomes a number where it reads like one, and `none` None.
 
@@ -115,9 +134,9 @@ def _open(spec: str, references: int | None, seed: int) -> list[DataSource]:
     if spec.startswith("world:"):
         return [_open_world(spec, references, seed)]
     matched = _BENCHMARK.fullmatch(spec)
-    if matched and not Path(spec).exists():
+    if matched and not os.path.exists(spec):
         return [_open_benchmark(matched, references, seed)]
-    folder, _, split = (spec, "", "") if Path(spec).is_dir() else spec.partition("#")
+    folder, _, split = (spec, "", "") if os.path.isdir(spec) else spec.partition("#")
     parts = _folders_in(Path(folder))
     if not parts:
         raise InputError(
@@ -148,9 +167,9 @@ def _typed(text: str) -> str | int | float | None:
 
 
 def _folders_in(top: Path) -> list[Path]:
-    if (top / SAMPLES_FILE).is_file():
+    if os.path.isfile(top / SAMPLES_FILE):
         return [top]
-    return sorted(index.parent for index in top.glob(f"*/{SAMPLES_FILE}")) if top.is_dir() else []
+    return sorted(index.parent for index in top.glob(f"*/{SAMPLES_FILE}")) if os.path.isdir(top) else []
 
 
 def _open_folder(folder: Path, split: str | None, references: int | None, seed: int) -> DataSource:

@@ -11,6 +11,8 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from html import escape
+from typing import Literal
 
 __all__ = ["Cell", "Column", "Origin", "Row", "Table"]
 
@@ -40,12 +42,21 @@ class Column:
     group: str = ""
     """The heading that it stands under with its neighbours."""
     decimals: int = 1
+    best: Literal["highest", "lowest"] | None = None
+    """Which of its numbers is set in bold; None for none, as where numbers have no better."""
 
     def show(self, cell: Cell) -> str:
         """A cell as it is printed."""
         if cell is None:
             return "–"
         return cell if isinstance(cell, str) else f"{round(cell, self.decimals) + 0.0:.{self.decimals}f}"  # no -0.00
+
+    def best_of(self, cells: Sequence[Cell]) -> frozenset[Cell]:
+        """The best of several numbers; empty where none is better, or there is one only."""
+        numbers = [cell for cell in cells if isinstance(cell, float)]
+        if self.best is None or len(numbers) < 2:
+            return frozenset()
+        return frozenset({max(numbers) if self.best == "highest" else min(numbers)})
 
 
 @dataclass(frozen=True)
@@ -99,8 +110,8 @@ class Table:
         return out.getvalue()
 
     def to_latex(self) -> str:
-        """A `table` environment for booktabs; ours are set in italics."""
-        notes = self._notes()
+        """A `table` environment for booktabs; ours are set in italics, the best of a column and section in bold."""
+        notes, bests = self._notes(), self._bests()
         titles = [_tex(column.title) for column in self.columns]
         groups = self._group_headings()
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(self.title)}}}"]
@@ -112,7 +123,10 @@ class Table:
             if row.section and row.section != section:
                 lines.append(rf"\multicolumn{{{len(titles) + 2}}}{{l}}{{\textbf{{{_tex(row.section)}}}}} \\")
             section = row.section
-            cells = [_tex(column.show(cell)) for column, cell in zip(self.columns, row.cells, strict=True)]
+            cells = [
+                rf"\textbf{{{_tex(column.show(cell))}}}" if cell in best else _tex(column.show(cell))
+                for column, cell, best in zip(self.columns, row.cells, bests[row.section], strict=True)
+            ]
             text = [_tex(row.label), _tex(_mark(row, notes)), *cells]
             text = [rf"\textit{{{cell}}}" for cell in text] if row.origin is Origin.OURS else text
             lines.append(" & ".join(text) + r" \\")
@@ -120,6 +134,36 @@ class Table:
         lines += [rf"\par\footnotesize [{number}] {_tex(note)}" for note, number in notes.items()]
         lines += [rf"\par\footnotesize {_tex(remark)}" for remark in self.remarks]
         return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+    def to_html(self) -> str:
+        """A `<table>` with its title and notes; the best of a column and section in bold."""
+        notes, bests = self._notes(), self._bests()
+        titles = [f"{c.group}: {c.title}" if c.group else c.title for c in self.columns]
+        head = "".join(f"<th>{escape(title)}</th>" for title in ("", "source", *titles))
+        lines, section = [], ""
+        for row in self.rows:
+            if row.section and row.section != section:
+                lines.append(f'<tr class="section"><td colspan="{len(titles) + 2}">{escape(row.section)}</td></tr>')
+            section = row.section
+            cells = [
+                f"<td>{'<b>' if cell in best else ''}{escape(column.show(cell))}{'</b>' if cell in best else ''}</td>"
+                for column, cell, best in zip(self.columns, row.cells, bests[row.section], strict=True)
+            ]
+            name = f"<th>{escape(row.label)}</th><td>{escape(_mark(row, notes))}</td>"
+            lines.append(f'<tr class="{row.origin.value}">{name}{"".join(cells)}</tr>')
+        told = "".join(f"<li>{escape(note)}</li>" for note in notes)
+        remarks = "".join(f"<p>{escape(remark)}</p>" for remark in self.remarks)
+        return f"<table><thead><tr>{head}</tr></thead>{''.join(lines)}</table><ol>{told}</ol>{remarks}"
+
+    def _bests(self) -> Mapping[str, Sequence[frozenset[Cell]]]:
+        """Section → the best cell of each column, where one is better and there is more than one to choose from."""
+        found: dict[str, list[frozenset[Cell]]] = {}
+        for section in {row.section for row in self.rows}:
+            rows = [row for row in self.rows if row.section == section]
+            found[section] = [
+                column.best_of([row.cells[place] for row in rows]) for place, column in enumerate(self.columns)
+            ]
+        return found
 
     def _notes(self) -> Mapping[str, int]:
         """Note → its number, in the order of first use."""

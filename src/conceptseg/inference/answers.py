@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from conceptseg.geometry import BoxXYXY, box_area, box_from_mask, box_iou, clip_box, scale_box
-from conceptseg.inference.inputs import Query
+from conceptseg.inference.inputs import Query, Request
 from conceptseg.inference.instances import FoundObjects
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import Route, RouteChoice, route_threshold, takes_shortcut
+from conceptseg.inference.router import Route, RouteChoice, Router, count_words, route_threshold, takes_shortcut
+from conceptseg.models.calibrated_router import RouterSigns
 from conceptseg.models.calibration import Signals
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import Instances, SegmentationLogits, upsample_logits
@@ -23,6 +24,7 @@ from conceptseg.protocol import Mosaic, Response
 __all__ = ["UNTOLD", "Answers", "Drawn", "Screening", "drawn_one_by_one", "merit_of", "sound", "visible_part"]
 
 UNTOLD = "The references played no part: SAM 3 alone answered, which goes by words (--route reason has them looked at)."
+NO_OBJECT = "No single object reaches the score threshold: the mask is empty, though the semantic head draws something."
 NOT_FOUND = "Not found: the concept's presence in the picture is below what was asked for; "
 
 
@@ -44,6 +46,19 @@ class Screening:
     presence: dict[int, float]
     """The router's s."""
     drawn: dict[int, Drawn]
+    alone: dict[int, Drawn] = field(default_factory=dict)
+    """What it drew before it was told of references, where it was."""
+
+    def signs(self, index: int, concept: str) -> RouterSigns:
+        """What a calibrated router goes by."""
+        drawn, alone = self.drawn[index], self.alone.get(index)
+        return RouterSigns(
+            words=count_words(concept),
+            presence=self.presence[index],
+            presence_beside=drawn.presence,
+            sharpness=sharpness_of(drawn.semantic),
+            agreement=None if alone is None else _overlap(alone.semantic, drawn.semantic),
+        )
 
     def accepts(self, index: int, concept: str, choice: RouteChoice) -> bool:
         """Whether that is the answer (Eq. 9), or was to be, whatever it is."""
@@ -64,12 +79,15 @@ class Answers:
 
     Args:
         model: that drew it.
-        always: whether masks of concepts that are not found are kept rather than emptied.
+        request: how it was asked for: whether masks of concepts that are not found are kept rather than emptied, which
+            head draws the mask, and who chose the route.
     """
 
-    def __init__(self, model: ConceptSegModel, *, always: bool = False) -> None:
+    def __init__(self, model: ConceptSegModel, request: Request) -> None:
         self._model = model
-        self._always = always
+        self._always = request.always
+        self._above = request.objects_above
+        self._router = Router.of(request.route)
 
     def direct(self, query: Query, drawn: Drawn, presence: float) -> SegmentationResult:
         """SAM 3's own answer to the concept's words.
@@ -117,13 +135,14 @@ class Answers:
             threshold=route_threshold(query.concept),
             notes=(*(query.rule.notes if query.rule else ()), *query.notes, *notes),
             objects=drawn.objects,
+            router=self._router,
         )
 
     def _judged(self, result: SegmentationResult, query: Query, drawn: Drawn) -> SegmentationResult:
         """The result with what to expect of it; its mask is emptied where the concept is known not to be there."""
         signals = Signals(
             presence=drawn.presence,
-            sharpness=_sharpness(drawn.semantic),
+            sharpness=sharpness_of(drawn.semantic),
             agreement=_agreement(result.mask, result.box),
             check=result.check_iou,
         )
@@ -141,7 +160,15 @@ class Answers:
         asked = calibration.presence_threshold if calibration else None
         if rule is not None and rule.presence_threshold is not None:
             asked = rule.presence_threshold
-        return self._found(sound(result), asked)
+        return self._found(self._from_objects(sound(result)), asked)
+
+    def _from_objects(self, result: SegmentationResult) -> SegmentationResult:
+        """The result with the union of its objects for its mask, where that was asked for."""
+        if self._above is None or result.mask is None or result.objects is None:
+            return result
+        mask = result.objects.union(self._above, result.mask.shape)
+        notes = result.notes if mask.any() or not result.mask.any() else (*result.notes, NO_OBJECT)
+        return replace(result, mask=mask, objects_above=self._above, notes=notes)
 
     def _found(self, result: SegmentationResult, asked: float | None) -> SegmentationResult:
         if result.mask is None or result.signals is None:
@@ -164,7 +191,7 @@ class Answers:
         if self._model.translation is None:
             given = "the box" if response.box else "words alone, for the response had no box"
             notes.append(f"No concept translation: SAM 3 was prompted with {given}.")
-        return (*notes, *self._model.reasoner.processor.notes)
+        return (*notes, *self._model.reasoner.processor.notes, *self._model.segmenter.notes)
 
 
 def sound(result: SegmentationResult) -> SegmentationResult:
@@ -213,7 +240,13 @@ def _mask_of(semantic: Tensor, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h 
     return (upsample_logits(semantic, size_hw) > 0).cpu().numpy()
 
 
-def _sharpness(semantic: Float[Tensor, "height width"]) -> float:
+def _overlap(a: Float[Tensor, "height width"], b: Float[Tensor, "height width"]) -> float:
+    """IoU of the masks of two sets of logits; of two empty ones 1."""
+    union = ((a > 0) | (b > 0)).sum()
+    return float(((a > 0) & (b > 0)).sum() / union) if union else 1.0
+
+
+def sharpness_of(semantic: Float[Tensor, "height width"]) -> float:
     """The IoU to expect if every pixel is as likely as its logit says: sure pixels in the mask, none beside it."""
     likely, inside = semantic.float().sigmoid(), semantic > 0
     union = inside.sum() + likely[~inside].sum()

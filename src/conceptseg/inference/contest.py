@@ -10,14 +10,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
-__all__ = ["Contest", "support_sets"]
+__all__ = ["Contest", "doubtful", "support_sets"]
 
 _MOST_SETS, _LEAST_SETS = 10, 4
 _FEWEST = 4
 """Judged references, below which none can be called a suspect."""
 _UPPER = 0.75
 _HALF = 0.5
+_THREE_QUARTERS, _THREE_FIFTHS = 0.75, 0.6
+_MOST_AGREE = 0.75
+"""The quantile of what others say of a reference: above the middle, for some of them may be wrong themselves."""
+_LEAST_AGREEMENT = 0.2
+"""What is usual, below which resemblance says nothing of a concept, and so of no reference that it is wrong."""
 
 
 def support_sets(places: Sequence[int], size: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
@@ -43,14 +49,33 @@ def support_sets(places: Sequence[int], size: int, rng: np.random.Generator) -> 
     return sets[:wanted]
 
 
+def doubtful(agreement: Float[np.ndarray, "references others"]) -> list[int]:
+    """References whose marks the others do not find, and whose own does not lead to theirs.
+
+    Args:
+        agreement: how well each one's mark is found by each other alone (`conceptseg.models.matching.cross_match`); the
+            diagonal is not looked at.
+    """
+    if len(agreement) < _FEWEST + 1:
+        return []
+    others = np.where(np.eye(len(agreement), dtype=bool), np.nan, agreement)
+    level = sum(np.nanquantile(others, _MOST_AGREE, axis=axis) for axis in (0, 1)) / 2
+    usual = float(np.median(level))
+    return [int(n) for n in np.flatnonzero(level < _THREE_FIFTHS * usual)] if usual >= _LEAST_AGREEMENT else []
+
+
 class Contest:
     """Scores of candidates on references, as they come in.
 
     `scores[candidate][reference]` is an IoU; a candidate has none on its own supports.
+
+    Args:
+        aside: references whose scores help to choose, but are no IoUs: what to expect is not told by them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, aside: Iterable[int] = ()) -> None:
         self.scores: list[dict[int, float]] = []
+        self._aside = frozenset(aside)
         self._baseline: dict[int, float] = {}
         self._usual = 0.0
 
@@ -90,27 +115,36 @@ class Contest:
         hoped += [self._gain(r, 1.0) for r in remaining]
         return bool(hoped) and float(np.mean(hoped)) < self.advantage(leader)
 
-    def unseen_scores(self) -> dict[int, float]:
+    def unseen_scores(self, *, aside: bool = False) -> dict[int, float]:
         """For each reference the score of the rule that would have won without it, had nobody seen it.
 
         A winner's own scores flatter it, for it was chosen by them. Here a reference is judged by the best of the rules
         that were not shown it, chosen by the other references alone: their mean is what to expect of a new picture.
+
+        Args:
+            aside: whether the scores that are no IoUs are told as well.
         """
         told: dict[int, float] = {}
         for reference in self.references():
+            if reference in self._aside and not aside:
+                continue
             judges = [c for c, scores in enumerate(self.scores) if reference in scores]
             told[reference] = self.scores[self.winner(judges, without=reference)][reference]
         return told
 
-    def suspects(self) -> list[int]:
-        """References that even the better rules disagree with, while they agree with most others."""
-        references = self.references()
+    def suspects(self, doubted: Iterable[int] = ()) -> list[int]:
+        """References that even the better rules disagree with, while they agree with most others.
+
+        Args:
+            doubted: references that look wrong for another reason, of which less disagreement is enough.
+        """
+        references = [reference for reference in self.references() if reference not in self._aside]
         if len(references) < _FEWEST:
             return []
         levels = {r: float(np.quantile(self._on(r), _UPPER)) for r in references}
         usual = float(np.median(list(levels.values())))
-        doubted = [r for r, level in levels.items() if level < _HALF * usual and level < _HALF]
-        return [r for r in doubted if len(self._on(r)) > 1]
+        wrong = [r for r, level in levels.items() if level < _HALF * usual and level < _HALF and len(self._on(r)) > 1]
+        return sorted({*wrong, *(r for r in doubted if r in levels and levels[r] < _THREE_QUARTERS * usual)})
 
     def _on(self, reference: int) -> list[float]:
         return [scores[reference] for scores in self.scores if reference in scores]

@@ -8,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 
+from conceptseg.data.loading import load_reference
 from conceptseg.data.samples import ImageSource
 from conceptseg.errors import InputError
 from conceptseg.geometry import scale_box
@@ -21,18 +24,22 @@ from conceptseg.inference.inputs import (
     Query,
     Question,
     Request,
+    as_concepts,
     as_images,
     check_batch_size,
     chunks,
 )
+from conceptseg.inference.instances import DEFAULT_SCORE
 from conceptseg.inference.learning import Learner
 from conceptseg.inference.looking import Looker, Looks
 from conceptseg.inference.references import ReferencePreparer, References, as_references, turned_query
 from conceptseg.inference.results import SegmentationResult
-from conceptseg.inference.router import Route, RouteChoice, may_take_shortcut
+from conceptseg.inference.router import RouteChoice, Router, may_take_shortcut
 from conceptseg.inference.rules import Rule
 from conceptseg.inference.timing import Clock
+from conceptseg.models.calibrated_router import CalibratedRouter, RouterSigns
 from conceptseg.models.conceptseg import ConceptSegModel
+from conceptseg.models.matching import cross_match
 from conceptseg.models.memory import explain_out_of_memory
 from conceptseg.models.reasoner import Generation
 from conceptseg.models.segmenter import ImageFeatures, Instances, SegmentationLogits
@@ -59,8 +66,9 @@ class ConceptSegmenter:
     Of a concept neither blanks nor invisible signs count, and capitals only where the checkpoint was trained on them;
     whatever it spells, a chat's control tokens included, the models read as text. References are an iterable of
     `Reference`s, pictures (unmarked), or pairs of a picture with its mask or box; one alone will do. What is remembered
-    between calls (the last mosaic, the last picture's features) is looked up by content: corrected files and edited
-    arrays are read again.
+    between calls is looked up by content: corrected files and edited arrays are read again. It is the last mosaic, the
+    last picture's features, and of the last four ways in which prompts began what the MLLM read and said: what was said
+    before is drafted and confirmed, which leaves texts as they are, and masks as they are but for rounding.
     """
 
     def __init__(self, model: ConceptSegModel) -> None:
@@ -91,6 +99,8 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> SegmentationResult:
         """Segment `concept` in one image.
 
@@ -99,20 +109,72 @@ class ConceptSegmenter:
             concept: what to look for, in words, or a rule, which brings its references and its route.
             references: pictures of the concept, marked by mask or box (or not at all); the first one's mark is
                 withheld and used to verify the rule.
-            route: "auto" (Eq. 9), "direct" (SAM 3 alone) or "reason" (always the MLLM).
+            route: "auto" (Eq. 9), "calibrated" (the checkpoint's own router), "direct" (SAM 3 alone) or "reason"
+                (always the MLLM).
             always: whether the mask is kept where the concept is known not to be there.
             samples: responses of the MLLM to draw; the one whose check is best is kept, then the one whose mask and
                 box agree best. Each withholds another reference.
             seed: of all but the first, which is the likeliest; it also depends on what is in one batch.
+            mask_from: "semantic" (the paper's), or "instances" for the union of SAM 3's single objects.
+            score_threshold: from which score on an object counts there.
 
         Raises:
             ImageError: the image or a reference cannot be read.
             InputError: the concept says nothing or cannot be read, the references are none, a box lies outside its
-                image or is in fractions of it, or the route is unknown.
+                image or is in fractions of it, or the route is unknown, or calibrated where nothing was.
         """
-        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        request = self._request(
+            route,
+            concept,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
         question = self.put(concept, references)
         return self._answer([question.about(image)], request)[0]
+
+    def concepts(
+        self,
+        image: ImageSource,
+        concepts: Iterable[str | Rule],
+        references: References = (),
+        *,
+        batch_size: int = 8,
+        route: str | RouteChoice = RouteChoice.AUTO,
+        always: bool = False,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[SegmentationResult]:
+        """Many concepts in one image, in their order: the image is read once, encoded once, and shown once.
+
+        Args:
+            image: as for a single concept.
+            concepts: what to look for, in words, or rules; each rule brings its references, and, where `route` is
+                "auto", its route.
+            references: of all concepts that are words.
+            batch_size: concepts at a time.
+            route: as for a single concept.
+            always: as for a single concept.
+            samples: as for a single concept.
+            seed: as for a single concept.
+
+        Raises:
+            ImageError: the image or a reference cannot be read.
+            InputError: `concepts` is one concept or none, or as for a single one.
+        """
+        size, asked = check_batch_size(batch_size), as_concepts(concepts)
+        questions = [self.put(one, () if isinstance(one, Rule) else references) for one in asked]
+        first = questions[0].about(image)
+        queries = [replace(first, concept=q.concept, references=q.references, rule=q.rule) for q in questions]
+        results: dict[int, SegmentationResult] = {}
+        requests = [self._request(route, one, always=always, samples=samples, seed=seed) for one in asked]
+        for request in dict.fromkeys(requests):
+            for places in chunks([place for place, own in enumerate(requests) if own == request], size):
+                answers = self._answer([queries[place] for place in places], request)
+                results |= dict(zip(places, answers, strict=True))
+        return [results[place] for place in range(len(asked))]
 
     def stream(
         self,
@@ -125,6 +187,8 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> Iterator[SegmentationResult]:
         """Results of many images, in their order; an image that cannot be read becomes a result with `.error`.
 
@@ -135,7 +199,15 @@ class ConceptSegmenter:
         Raises:
             InputError: also where `images` is one image or a folder, or `batch_size` is no number of images.
         """
-        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        request = self._request(
+            route,
+            concept,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
         size, sources = check_batch_size(batch_size), as_images(images)
         question = self.put(concept, references)
         loaded = chunks((question.try_about(image) for image in sources), size)
@@ -152,6 +224,8 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> Iterator[tuple[int, SegmentationResult]]:
         """SAM 3 over all images, then the MLLM over those it was not sure of, as (index in `images`, result).
 
@@ -159,7 +233,15 @@ class ConceptSegmenter:
         it, and goes when that is done or fails. What is left is read and encoded twice, so the images must be a
         sequence; where the route is known beforehand there is one pass. Otherwise as `stream`.
         """
-        request = Request.of(route, _route_of(concept), always=always, samples=samples, seed=seed)
+        request = self._request(
+            route,
+            concept,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
         size = check_batch_size(batch_size)
         if not isinstance(as_images(images), Sequence):
             raise InputError(f"Two passes read their images twice: give a list, not a {type(images).__name__}.")
@@ -236,7 +318,7 @@ class ConceptSegmenter:
                 loaded = [question.try_about(images[i]) for i in chunk]
                 reasoned = self._segment_loaded(loaded, replace(request, route=RouteChoice.REASON))
                 for index, result in zip(chunk, reasoned, strict=True):
-                    yield index, replace(result, presence=presence[index])
+                    yield index, replace(result, presence=presence[index], router=Router.of(request.route))
         finally:
             self.model.reasoner.release()
 
@@ -282,9 +364,31 @@ class ConceptSegmenter:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> list[SegmentationResult]:
         """Answer a batch of queries, which may differ in everything; arguments as for a single image."""
-        return self._answer(queries, Request.of(route, always=always, samples=samples, seed=seed))
+        request = self._request(
+            route,
+            always=always,
+            samples=samples,
+            seed=seed,
+            mask_from=mask_from,
+            score_threshold=score_threshold,
+        )
+        return self._answer(queries, request)
+
+    def compare(self, references: References) -> Float[np.ndarray, "references others"]:
+        """How well each marked reference's mark is found by each other one alone, by sight (an IoU, 0…1).
+
+        Raises:
+            InputError: none is marked.
+            ImageError: a picture or mask cannot be read.
+        """
+        seen = self.model.see_marks([load_reference(one) for one in as_references(references)])
+        if seen is None:
+            raise InputError("References are compared by their marks: give each a mask or a box.")
+        return cross_match(seen).cpu().numpy()
 
     @torch.no_grad()
     def respond(
@@ -294,15 +398,30 @@ class ConceptSegmenter:
         model = self.model
         prompts = [model.build_prompt(q.concept, q.image, q.mosaic) for q in queries]
         begun = [query.rule.begun if query.rule else "" for query in queries]
+        how: dict[str, Any] = {"temperature": temperature, "seed": seed, "begun": begun if any(begun) else ()}
         with explain_out_of_memory(f"asking the MLLM about {len(queries)} images at a time"):
-            generation = model.reason(prompts, temperature=temperature, seed=seed, begun=begun if any(begun) else ())
+            generation = model.reason(prompts, remember=True, **how)
         return generation, [self._read(text, query) for text, query in zip(generation.texts, queries, strict=True)]
+
+    @torch.no_grad()
+    def answer_both_ways(
+        self, queries: Sequence[Query]
+    ) -> list[tuple[RouterSigns, SegmentationResult, SegmentationResult]]:
+        """Queries answered by SAM 3 alone and by the reasoning, with the signs that a calibrated router goes by."""
+        everyone, clock = list(range(len(queries))), Clock(self.model.device)
+        request = Request(always=True)
+        answers = Answers(self.model, request)
+        looks, screening, _ = self._take_shortcuts(queries, RouteChoice.DIRECT, clock)
+        reasoned = self._reason(queries, looks, everyone, request, answers, clock)
+        direct = [answers.direct(queries[i], screening.drawn[i], screening.presence[i]) for i in everyone]
+        signs = [screening.signs(i, queries[i].concept) for i in everyone]
+        return list(zip(signs, direct, reasoned, strict=True))
 
     @torch.no_grad()
     def _answer(self, queries: Sequence[Query], request: Request) -> list[SegmentationResult]:
         """The paper's Figure 3, line by line."""
         everyone = list(range(len(queries)))
-        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
+        answers, clock = Answers(self.model, request), Clock(self.model.device)
         with explain_out_of_memory(f"segmenting {len(queries)} images at a time"):
             looks, screening, direct = self._take_shortcuts(queries, request.route, clock)
             reasoned = [i for i in everyone if i not in direct]
@@ -322,7 +441,7 @@ class ConceptSegmenter:
     def _screen_images(self, loaded: _Loaded, request: Request) -> list[SegmentationResult]:
         """What SAM 3 alone can answer; a result without route and error waits for the MLLM."""
         queries = [entry for entry in loaded if isinstance(entry, Query)]
-        answers, clock = Answers(self.model, always=request.always), Clock(self.model.device)
+        answers, clock = Answers(self.model, request), Clock(self.model.device)
         with explain_out_of_memory(f"screening {len(queries)} images at a time"):
             _, screening, direct = self._take_shortcuts(queries, request.route, clock)
         results = iter(
@@ -345,8 +464,32 @@ class ConceptSegmenter:
         clock.lap("encode", range(len(queries)))
         looks = Looks(look, places, [query.references.seen if query.references else None for query in queries])
         screening = self._screen(queries, looks, choice, clock)
+        if choice is RouteChoice.CALIBRATED:
+            screening = self._redraw_beside_references(queries, looks, range(len(queries)), screening, clock)
+            router = self._router()
+            accepted = [router.accepts(screening.signs(i, query.concept)) for i, query in enumerate(queries)]
+            return looks, screening, [i for i, shortcut in enumerate(accepted) if shortcut]
         direct = [i for i, query in enumerate(queries) if screening.accepts(i, query.concept, choice)]
         return looks, self._redraw_beside_references(queries, looks, direct, screening, clock), direct
+
+    def _router(self) -> CalibratedRouter:
+        if self.model.router is None:
+            raise InputError(
+                f"Checkpoint {self.model.config.name!r} has no calibrated router: make one (conceptseg calibrate), or "
+                "leave the route to Eq. 9 (auto)."
+            )
+        return self.model.router
+
+    def _request(self, route: str | RouteChoice, concept: str | Rule = "", **how: Any) -> Request:
+        """A request that this checkpoint can meet; for `how` see `Request.of`.
+
+        Raises:
+            InputError: as there, or there is no calibrated router to ask.
+        """
+        request = Request.of(route, concept.route if isinstance(concept, Rule) else None, **how)
+        if request.route is RouteChoice.CALIBRATED:
+            self._router()
+        return request
 
     def _screen(self, queries: Sequence[Query], looks: Looks, choice: RouteChoice, clock: Clock) -> Screening:
         """Ask SAM 3 alone, where its answer could be taken: presence score s and what it draws."""
@@ -372,7 +515,8 @@ class ConceptSegmenter:
         words = segmenter.embed_text([queries[i].concept for i in told])
         drawn = drawn_one_by_one(segmenter.decode_with_instances(looks.beside_references(told), words))
         clock.lap("decode", told)
-        return replace(screening, drawn=screening.drawn | dict(zip(told, drawn, strict=True)))
+        alone = {i: screening.drawn[i] for i in told}
+        return replace(screening, drawn=screening.drawn | dict(zip(told, drawn, strict=True)), alone=alone)
 
     def _reason(
         self,
@@ -389,7 +533,7 @@ class ConceptSegmenter:
         features: ImageFeatures | None = None
         drawn = []
         for number in range(request.samples):
-            asked = [turned_query(queries[i], number) for i in indices]
+            asked = [turned_query(queries[i], number, self.model) for i in indices]
             chance: dict[str, Any] = {"temperature": _TEMPERATURE, "seed": request.seed + number} if number else {}
             generation, responses = self.respond(asked, **chance)
             clock.lap("reason", indices)
@@ -418,9 +562,5 @@ class ConceptSegmenter:
 
     def _read(self, text: str, query: Query) -> Response:
         has_proxy = query.mosaic is not None and query.mosaic.proxy_index is not None
-        return parse_response(text, expect_check=has_proxy, expect_rule=self.model.config.protocol.expects_rule)
-
-
-def _route_of(concept: str | Rule) -> Route | None:
-    """The route of a rule; a concept has none."""
-    return concept.route if isinstance(concept, Rule) else None
+        protocol = self.model.config.protocol
+        return parse_response(text, expect_check=has_proxy, expect_rule=protocol.expects_rule, unit_px=protocol.unit_px)

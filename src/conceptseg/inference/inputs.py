@@ -18,6 +18,7 @@ from conceptseg.data.samples import ImageSource
 from conceptseg.decoding import is_ready
 from conceptseg.errors import ImageError, InputError
 from conceptseg.images import LazyImage, ReadImage, describe_source, read_image
+from conceptseg.inference.instances import DEFAULT_SCORE, check_score
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route, RouteChoice, route_threshold
 from conceptseg.models.matching import SeenReferences
@@ -25,6 +26,7 @@ from conceptseg.protocol import Mosaic
 from conceptseg.words import check_words
 
 __all__ = [
+    "MASK_SOURCES",
     "OPENED_FILES",
     "AppliedRule",
     "InTurn",
@@ -32,6 +34,7 @@ __all__ = [
     "Query",
     "Question",
     "Request",
+    "as_concepts",
     "as_images",
     "check_batch_size",
     "chunks",
@@ -43,6 +46,7 @@ __all__ = [
 T = TypeVar("T")
 
 MOST_SAMPLES = 64
+MASK_SOURCES = ("semantic", "instances")
 
 OPENED_FILES = threading.Lock()
 """Held while a caller's PIL image is read: one that is still to be decoded must not be by two threads at once."""
@@ -172,6 +176,8 @@ class Request:
     """Responses that are drawn, of which the best is kept; the first is the likeliest one."""
     seed: int = 0
     """Of the others."""
+    objects_above: float | None = None
+    """Draw the union of the single objects from this score on instead of the semantic mask; None for the latter."""
 
     @classmethod
     def of(
@@ -182,25 +188,33 @@ class Request:
         always: bool = False,
         samples: int = 1,
         seed: int = 0,
+        mask_from: str = "semantic",
+        score_threshold: float = DEFAULT_SCORE,
     ) -> Request:
         """A request in a caller's words.
 
         Args:
-            route: as a caller names it; "auto" follows a rule, where there is one.
+            route: as a caller names it; a router follows a rule, where there is one.
             rule: the route of the rule that is applied.
             always: as above.
             samples: as above.
             seed: as above.
+            mask_from: "semantic" for SAM 3's semantic head (the paper's), "instances" for the union of its objects.
+            score_threshold: from which score on objects count.
 
         Raises:
-            InputError: there is no such route, or `samples` is not a number of responses.
+            InputError: there is no such route, `samples` is not a number of responses, or the mask is to come from
+                somewhere else or from scores outside 0…1.
         """
         choice = RouteChoice.of(route)
-        if choice is RouteChoice.AUTO and rule is not None:
+        if choice in (RouteChoice.AUTO, RouteChoice.CALIBRATED) and rule is not None:
             choice = RouteChoice.DIRECT if rule is Route.DIRECT else RouteChoice.REASON
         if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MOST_SAMPLES:
             raise InputError(f"samples must be 1…{MOST_SAMPLES}, got {samples!r}: how many responses are drawn.")
-        return cls(choice, always, samples, seed)
+        if mask_from not in MASK_SOURCES:
+            raise InputError(f"A mask comes from one of {', '.join(MASK_SOURCES)}, got {mask_from!r}.")
+        above = check_score(score_threshold) if mask_from == "instances" else None
+        return cls(choice, always, samples, seed, above)
 
 
 def _whence(image: ImageSource) -> tuple[str, Path | None]:
@@ -223,7 +237,7 @@ def as_images(images: object) -> Iterable[ImageSource]:
     Raises:
         InputError: it is one image, a folder's name, or nothing that could be gone through.
     """
-    if isinstance(images, (str, Path)) and Path(images).is_dir():
+    if isinstance(images, (str, Path)) and os.path.isdir(images):
         raise InputError(
             f"{str(images)!r} is a folder: give the pictures in it, e.g. sorted(Path({str(images)!r}).glob('*.jpg'))."
         )
@@ -235,6 +249,20 @@ def as_images(images: object) -> Iterable[ImageSource]:
     if not isinstance(images, Iterable) or isinstance(images, Mapping):
         raise InputError(f"Expected several images (a list, a generator), got {type(images).__name__}.")
     return images
+
+
+def as_concepts(concepts: Iterable[T]) -> list[T]:
+    """Several concepts, as they came.
+
+    Raises:
+        InputError: it is one concept, or none.
+    """
+    if isinstance(concepts, (str, Mapping)) or not isinstance(concepts, Iterable):
+        raise InputError(f"Expected several concepts, got {concepts!r}. Put it into a list: [concept].")
+    listed = list(concepts)
+    if not listed:
+        raise InputError("There are no concepts to look for: give at least one.")
+    return listed
 
 
 def check_batch_size(value: object) -> int:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float16
 
+from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY, box_from_mask
 from conceptseg.models.segmenter import Instances, upsample_logits
 
-__all__ = ["DEFAULT_AGREEMENT", "DEFAULT_SCORE", "FoundObjects", "Instance"]
+__all__ = ["DEFAULT_AGREEMENT", "DEFAULT_SCORE", "FoundObjects", "Instance", "check_score"]
 
 DEFAULT_SCORE = 0.5
 """From this score on an object counts."""
@@ -19,6 +20,17 @@ DEFAULT_AGREEMENT = 0.5
 """IoU of the objects' union with the mask from which they are taken for what the mask is made of."""
 _KEPT = 0.05
 """Objects below are not even remembered."""
+
+
+def check_score(score: float) -> float:
+    """A score threshold.
+
+    Raises:
+        InputError: it does not lie in 0…1.
+    """
+    if not 0 <= score <= 1:
+        raise InputError(f"A score threshold must lie in 0…1, got {score}.")
+    return score
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +72,10 @@ class FoundObjects:
             if box is not None:
                 chosen.append(Instance(mask, box, float(score)))
         return tuple(chosen)
+
+    def union(self, threshold: float, size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+        """The objects from a score on as one mask."""
+        mask = np.zeros(size_hw, dtype=bool)
+        for one in self.above(threshold, size_hw):
+            mask |= one.mask
+        return mask

@@ -1,5 +1,7 @@
 """Learning a rule by competition: candidates from different supports and samples, judged on what they were not shown.
 
+0. *Sifting.* References are compared with each other by sight alone; those whose marks the others do not find support
+   nothing.
 1. *Scouts.* Some sets of at most four references support a rule each; the MLLM induces it before the picture of a
    withheld reference. What it says of the references (`<think>` to `<check>`) is kept, and applied to the other
    withheld references, whose masks are compared with their truth. Withheld is withheld from the mosaic and from the
@@ -15,23 +17,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
-from conceptseg.data.loading import load_reference
 from conceptseg.data.samples import ImageSource, Reference
 from conceptseg.errors import InputError
 from conceptseg.geometry import box_from_mask, box_iou, mask_iou
-from conceptseg.images import describe_source, read_image
-from conceptseg.inference.contest import Contest, support_sets
+from conceptseg.images import read_image
+from conceptseg.inference.contest import Contest, doubtful, support_sets
 from conceptseg.inference.inputs import AppliedRule, PreparedReferences, Query
 from conceptseg.inference.notes import fold_notes
+from conceptseg.inference.pool import Pool
 from conceptseg.inference.results import SegmentationResult
 from conceptseg.inference.router import Route
 from conceptseg.inference.rule_files import MOST_PICTURES
-from conceptseg.inference.rules import Rule, RulePicture, interval_around, keep_picture
+from conceptseg.inference.rules import Rule, RulePicture, interval_around
 from conceptseg.models.calibration import part_presence
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Generation
@@ -66,6 +68,9 @@ class Answerer(Protocol):
     def segment_batch(self, queries: Sequence[Query], *, route: str, always: bool) -> list[SegmentationResult]:
         """Masks."""
 
+    def compare(self, references: Sequence[Reference]) -> Float[np.ndarray, "references others"]:
+        """How well each reference's mark is found by each other one alone."""
+
 
 @dataclass(frozen=True)
 class _Candidate:
@@ -79,6 +84,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Judgement:
+    place: int
     score: float
     presence: float
     confidence: float
@@ -107,12 +113,13 @@ class Learner:
         self._budget = budget
         self._seed = seed
         self._progress = progress or (lambda done, planned: None)
-        self._pool: list[RulePicture] = []
+        self._pool: Pool
         self._prepared: dict[tuple[int, ...], PreparedReferences | None] = {}
         self._candidates: list[_Candidate] = []
         self._judgements: list[dict[int, _Judgement]] = []
         self._contest = Contest()
         self._served: Counter[int] = Counter()
+        self._doubted: set[int] = set()
         self._calls = self._planned = 0
         self._notes: list[str] = []
 
@@ -120,45 +127,32 @@ class Learner:
         """The rule that verifies best."""
         if len(references) > MOST_PICTURES:
             raise InputError(f"A rule keeps at most {MOST_PICTURES} references, got {len(references)}: give fewer.")
-        self._pool = self._keep(references)
-        marked = [place for place, one in enumerate(self._pool) if one.region is not None]
-        if not marked:
-            raise InputError(
-                f"A rule is learned from marked references, of which there are none among {len(references)}: give each "
-                "its mask (or box)."
-            )
-        self._tell_of_marks(marked)
-        self._scout(marked)
-        self._run_finals(marked)
+        model = self._segmenter.model
+        self._pool = Pool(references, max(model.segmenter.image_px, model.config.protocol.frame_px))
+        self._notes, self._contest = self._pool.notes, Contest(self._pool.unlike)
+        self._doubted = self._sift(self._pool.like)
+        self._scout(self._pool.like)
+        self._run_finals(self._pool.like)
         winner = self._contest.winner()
         return self._rule(winner, *self._choose_route(winner), absent)
 
-    def _keep(self, references: Sequence[Reference]) -> list[RulePicture]:
-        """References as the model sees them, and as the rule's file will hold them."""
-        model = self._segmenter.model
-        longest = max(model.segmenter.image_px, model.config.protocol.frame_px)
-        loaded = [load_reference(one) for one in references]
-        self._notes += [f"Reference {place}: {note}" for place, one in enumerate(loaded, 1) for note in one.notes]
-        return [
-            keep_picture(one, longest, _name_of(given.image)) for one, given in zip(loaded, references, strict=True)
-        ]
-
-    def _tell_of_marks(self, marked: Sequence[int]) -> None:
-        unmarked = [str(place + 1) for place in range(len(self._pool)) if place not in marked]
-        if unmarked:
-            self._notes.append(f"Not used, for nothing is marked in them: references {', '.join(unmarked)}.")
-        boxed = [str(place + 1) for place in marked if self._pool[place].mask is None]
-        if boxed:
-            self._notes.append(f"Judged by boxes, not by masks, which say more: references {', '.join(boxed)}.")
+    def _sift(self, marked: Sequence[int]) -> set[int]:
+        """References that look wrong beside the others; none where there are few, or enough would not be left."""
+        if len(marked) <= MOST_SUPPORTS:
+            return set()
+        agreement = self._segmenter.compare([self._pool[place].as_reference() for place in marked])
+        doubted = {marked[n] for n in doubtful(agreement)}
+        return doubted if len(marked) - len(doubted) >= MOST_SUPPORTS else set()
 
     def _scout(self, marked: Sequence[int]) -> None:
-        sets = support_sets(marked, MOST_SUPPORTS, np.random.default_rng(self._seed))
-        judged = min(_JUDGED, len(marked) - len(sets[0]))
+        trusted = [place for place in marked if place not in self._doubted]
+        sets = support_sets(trusted, MOST_SUPPORTS, np.random.default_rng(self._seed))
+        judged = min(_JUDGED, len(marked) - len(sets[0])) + min(_JUDGED, len(self._pool.unlike))
         self._planned = len(sets) * (1 + judged) + self._samples * (1 + judged) + len(marked)
         if self._budget is not None:
             sets = sets[: max(1, self._budget // (1 + judged))]
         self._induce([(supports, 0) for supports in sets], marked)
-        pairs = [(c, place) for c in range(len(self._candidates)) for place in self._jury(c, marked)]
+        pairs = [(c, place) for c in range(len(self._candidates)) for place in self._jury(c)]
         self._judge(pairs)
         self._contest.fix_baseline()
 
@@ -169,7 +163,7 @@ class Learner:
         first = len(self._candidates)
         self._induce([(best, number) for number in range(1 if known else 0, self._samples)], marked)
         for candidate in range(first, len(self._candidates)):
-            jury = self._jury(candidate, marked)
+            jury = self._jury(candidate)
             for start in range(0, len(jury), _BATCH // 2):
                 leader = self._contest.winner()
                 if leader != candidate and self._contest.cannot_win(candidate, jury[start:], leader):
@@ -178,7 +172,7 @@ class Learner:
 
     def _without_suspects(self, supports: tuple[int, ...], marked: Sequence[int]) -> tuple[int, ...]:
         """Supports in which suspects are replaced by the references whose rules did best."""
-        suspects = set(self._contest.suspects())
+        suspects = {*self._contest.suspects(self._doubted), *self._doubted}
         spare = [p for p in marked if p not in suspects and p not in supports]
         spare.sort(key=lambda place: -self._worth(place))
         kept = [place for place in supports if place not in suspects]
@@ -213,18 +207,24 @@ class Learner:
 
     def _asked_before(self, supports: Sequence[int], marked: Sequence[int]) -> int:
         """The picture before which a rule is induced: a withheld one, that which has served least in this way."""
-        others = [place for place in marked if place not in supports] or list(supports)
+        unseen = set(self._pool.unseen(supports))
+        others = [place for place in marked if place in unseen] or list(supports)
         chosen = min(others, key=lambda place: (self._served[place], place))
         self._served[chosen] += 1
         return chosen
 
-    def _jury(self, candidate: int, marked: Sequence[int]) -> list[int]:
-        """Who judges a candidate: references that it was not shown, those first that have judged least."""
+    def _jury(self, candidate: int) -> list[int]:
+        """Who judges a candidate: references that it was not shown, those first that have judged least; then what the
+        concept is not."""
         one = self._candidates[candidate]
-        others = [place for place in marked if place not in one.supports]
-        strict = [place for place in others if place != one.asked] or others
-        counts = {place: sum(place in judged for judged in self._judgements) for place in strict}
-        return sorted(strict, key=lambda place: (counts[place], place))[:_JUDGED]
+        others = self._pool.unseen(one.supports)
+        like = [place for place in others if not self._pool[place].unlike]
+        strict = [place for place in like if place != one.asked] or like
+        return [*self._idlest(strict), *self._idlest([place for place in others if self._pool[place].unlike])]
+
+    def _idlest(self, places: Sequence[int]) -> list[int]:
+        counts = {place: sum(place in judged for judged in self._judgements) for place in places}
+        return sorted(places, key=lambda place: (counts[place], place))[:_JUDGED]
 
     def _judge(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Apply candidates to references that they were not shown, and compare the masks with the truth."""
@@ -241,34 +241,44 @@ class Learner:
         queries = [self._query(place, supports, rule) for place, supports, rule in told]
         results = self._segmenter.segment_batch(queries, route=route, always=True)
         self._count(len(queries))
-        return [_judgement(result, self._pool[place]) for result, (place, _, _) in zip(results, told, strict=True)]
+        return [self._judged(result, place) for result, (place, _, _) in zip(results, told, strict=True)]
+
+    def _judged(self, result: SegmentationResult, place: int) -> _Judgement:
+        presence = result.signals.presence if result.signals else 0.0
+        return _Judgement(place, score_of(result, self._pool[place]), presence, result.confidence or 0.0)
 
     def _query(self, place: int, supports: tuple[int, ...], rule: AppliedRule | None = None) -> Query:
-        if supports not in self._prepared:
-            shown = [self._pool[support].as_reference() for support in supports]
-            self._prepared[supports] = self._segmenter.prepare(shown)
-        return Query(self._pool[place].image, self._concept, self._prepared[supports], rule=rule)
+        references = self._prepare(self._pool.shown_with(supports, place))
+        return Query(self._pool[place].image, self._concept, references, rule=rule)
+
+    def _prepare(self, shown: tuple[int, ...]) -> PreparedReferences | None:
+        if shown not in self._prepared:
+            self._prepared[shown] = self._segmenter.prepare([self._pool[place].as_reference() for place in shown])
+        return self._prepared[shown]
 
     def _choose_route(self, winner: int) -> tuple[Route, dict[int, float], list[_Judgement]]:
         """Direct where SAM 3 alone, told of the same supports, verifies as well; with the scores that tell, by
         reference, and the judgements that go with them."""
-        reasoned = self._contest.unseen_scores()
-        own = list(self._judgements[winner].values())
+        reasoned = self._contest.unseen_scores(aside=True)
+        own = [judged for place, judged in self._judgements[winner].items() if not self._pool[place].unlike]
         references = list(reasoned)[: self._afford(len(reasoned))]
         told = [(place, self._supports_without(place, winner), AppliedRule()) for place in references]
         direct: list[_Judgement] = []
         for start in range(0, len(told), _BATCH):
             direct += self._apply(told[start : start + _BATCH], "direct")
         scores = {place: judged.score for place, judged in zip(references, direct, strict=True)}
+        alike = [judged for place, judged in zip(references, direct, strict=True) if not self._pool[place].unlike]
         if not scores or len(scores) < len(reasoned) or sum(scores.values()) < sum(reasoned.values()):
             return Route.REASONED, reasoned, own
-        return Route.DIRECT, scores, direct
+        return Route.DIRECT, scores, alike
 
     def _supports_without(self, place: int, winner: int) -> tuple[int, ...]:
         """The winner's supports, or where a reference is among them the best of others."""
         others = [c for c, judged in enumerate(self._judgements) if place in judged]
         own = self._candidates[winner].supports
-        return own if place not in own else self._candidates[self._contest.winner(others, without=place)].supports
+        if place in self._pool.unseen(own):
+            return own
+        return self._candidates[self._contest.winner(others, without=place)].supports
 
     def _rule(
         self,
@@ -278,18 +288,19 @@ class Learner:
         judged: Sequence[_Judgement],
         absent: Sequence[ImageSource],
     ) -> Rule:
-        one, model, suspects = self._candidates[winner], self._segmenter.model, self._contest.suspects()
+        one, model, suspects = self._candidates[winner], self._segmenter.model, self._contest.suspects(self._doubted)
         begun = "" if route is Route.DIRECT else one.begun
-        threshold = self._presence_threshold(one, route, judged, absent)
-        told = list(scores.values())
+        present = [judgement for judgement in judged if judgement.place not in suspects] or judged
+        threshold = self._presence_threshold(one, route, present, absent)
+        told = [score for place, score in scores.items() if not self._pool[place].unlike]
         self._tell_of_scores(scores, suspects, begun, route)
         return Rule(
             concept=self._concept,
             text=parse_response(one.begun).rule or "" if route is Route.REASONED else "",
             begun=begun,
-            pictures=tuple(self._pool),
+            pictures=tuple(self._pool.pictures),
             supports=one.supports,
-            scores=tuple(scores.get(place) for place in range(len(self._pool))),
+            scores=tuple(scores.get(place) for place in range(len(self._pool.pictures))),
             expected_iou=float(np.mean(told)) if told else None,
             interval=interval_around(told) if told else None,
             judged=len(told),
@@ -313,10 +324,19 @@ class Learner:
             return None
         missing = self._presence_where_absent(one, route, absent)
         if missing:
-            return part_presence(np.array(present), np.array(missing))
+            threshold = part_presence(np.array(present), np.array(missing))
+            self._tell_of_absent([n for n, value in enumerate(missing, 1) if value >= threshold], len(missing))
+            return threshold
         calibration = self._segmenter.model.calibration
         half = min(present) / 2
         return min(half, calibration.presence_threshold) if calibration else half
+
+    def _tell_of_absent(self, passing: Sequence[int], count: int) -> None:
+        if passing:
+            self._notes.append(
+                f"In {len(passing)} of {count} pictures that were said to lack the concept it seems to be there all "
+                f"the same: absent pictures {', '.join(map(str, passing))}. Look at them; the like of them get masks."
+            )
 
     def _presence_where_absent(self, one: _Candidate, route: Route, absent: Sequence[ImageSource]) -> list[float]:
         rule = AppliedRule(one.begun)
@@ -324,7 +344,7 @@ class Learner:
         presence: list[float] = []
         for start in range(0, len(absent), _BATCH):
             chunk = absent[start : start + self._afford(min(_BATCH, len(absent) - start))]
-            references = self._prepared[one.supports]
+            references = self._prepare(self._pool.shown_with(one.supports))
             read = [read_image(image) for image in chunk]
             self._notes += [
                 f"Absent picture {n}: {note}" for n, one in enumerate(read, start + 1) for note in one.notes
@@ -338,7 +358,10 @@ class Learner:
     def _tell_of_scores(self, scores: dict[int, float], suspects: Sequence[int], begun: str, route: Route) -> None:
         if route is Route.REASONED and not begun:
             self._notes.append("The response could not be parted into rule and answer: it is written anew every time.")
-        others = [score for place, score in scores.items() if place not in suspects]
+        clear = [score for place, score in scores.items() if self._pool[place].unlike]
+        if clear:
+            self._notes.append(f"Of what the concept is not, masks keep clear of {np.mean(clear):.0%} on average.")
+        others = [score for place, score in scores.items() if place not in {*suspects, *self._pool.unlike}]
         if suspects and others:
             names = ", ".join(str(place + 1) for place in suspects)
             self._notes.append(
@@ -360,16 +383,13 @@ class Learner:
         self._progress(self._calls, max(self._calls, self._planned))
 
 
-def _judgement(result: SegmentationResult, truth: RulePicture) -> _Judgement:
-    signals = result.signals
-    presence = signals.presence if signals else 0.0
-    return _Judgement(score_of(result, truth), presence, result.confidence or 0.0)
-
-
 def score_of(result: SegmentationResult, truth: RulePicture) -> float:
-    """IoU with the truth's mask, or of the mask's box where the truth is one."""
+    """IoU with the truth's mask, or of the mask's box where the truth is one; where the truth is what the concept is
+    not, the share of it that the mask keeps clear of."""
     if result.mask is None:
         return 0.0
+    if truth.unlike and truth.region is not None:
+        return 1.0 - float(result.mask[truth.region].mean())
     if truth.mask is not None and truth.mask.any():
         judged = result.mask if truth.ignore is None else result.mask & ~truth.ignore
         return mask_iou(judged, truth.mask)
@@ -382,7 +402,3 @@ def _shift(judged: Sequence[_Judgement]) -> float:
     if not judged:
         return 0.0
     return float(np.mean([one.score - one.confidence for one in judged])) * len(judged) / (len(judged) + _SHY)
-
-
-def _name_of(source: ImageSource) -> str:
-    return Path(source).name if isinstance(source, (str, Path)) else describe_source(source).strip("'\"")

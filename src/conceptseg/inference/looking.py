@@ -82,13 +82,19 @@ class Looks:
         return self._look.features.select([self._places[index] for index in indices])
 
     def beside_references(self, indices: Sequence[int]) -> ImageFeatures:
-        """Features for some of the queries, with what their references say."""
+        """Features for some of the queries, with what their references say; once for each picture and references."""
         if not any(self._seen[index] for index in indices):
             return self.alone(indices)
+        pairs = [(self._places[index], id(self._seen[index])) for index in indices]
+        first: dict[tuple[int, int], int] = {}
+        for pair, index in zip(pairs, indices, strict=True):
+            first.setdefault(pair, index)
         segmenter = self._look.segmenter
-        glance = self._look.glance.select([self._places[index] for index in indices])
-        evidence = segmenter.evidence_for(glance, [self._seen[index] for index in indices])
-        return segmenter.features_of(glance, evidence)
+        glance = self._look.glance.select([place for place, _ in first])
+        evidence = segmenter.evidence_for(glance, [self._seen[index] for index in first.values()])
+        features = segmenter.features_of(glance, evidence)
+        rows = {pair: row for row, pair in enumerate(first)}
+        return features if len(rows) == len(pairs) else features.select([rows[pair] for pair in pairs])
 
     def told(self, indices: Sequence[int]) -> list[int]:
         """Those of some queries whose references say something."""

@@ -19,7 +19,6 @@ from conceptseg.images import LazyImage
 from conceptseg.inference.inputs import OPENED_FILES, PreparedReferences, Query, is_picture
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.locks import SharedLock
-from conceptseg.protocol import build_mosaic
 
 __all__ = ["ReferencePreparer", "References", "as_references", "turned_query"]
 
@@ -106,27 +105,40 @@ class ReferencePreparer:
 
     @torch.no_grad()
     def _prepare(self, references: Sequence[Reference]) -> PreparedReferences:
-        loaded = tuple(load_reference(reference) for reference in references)
-        canvas_px = self._model.config.protocol.frame_px
-        mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=canvas_px)
-        seen = self._model.see_references(loaded)
-        notes = (*_notes(references, loaded), *(_notes_on_regions(loaded) if seen else ()))
+        model, loaded = self._model, tuple(load_reference(reference) for reference in references)
+        mosaic = model.lay_out(loaded)
+        seen = model.see_references(loaded)
+        notes = (
+            *_notes(references, loaded),
+            *(_notes_on_regions(loaded) if seen else ()),
+            *_notes_on_unlike(loaded, told=model.tells_of_unlike, seen=seen is not None),
+        )
         return PreparedReferences(replace(mosaic, notes=notes), loaded, seen)
 
 
-def turned_query(query: Query, by: int) -> Query:
+def turned_query(query: Query, by: int, model: ConceptSegModel) -> Query:
     """A query with its references in another order, so that another one's mark is withheld.
 
     What a rule begins belongs to its own order, which is kept.
     """
     prepared = query.references
-    if prepared is None or by % len(prepared.loaded) == 0 or (query.rule and query.rule.begun):
+    if prepared is None or (query.rule and query.rule.begun):
         return query
-    by %= len(prepared.loaded)
-    loaded = prepared.loaded[by:] + prepared.loaded[:by]
-    mosaic = build_mosaic([r.image for r in loaded], [r.box for r in loaded], canvas_px=prepared.mosaic.canvas_px)
-    mosaic = replace(mosaic, notes=prepared.mosaic.notes)
+    like, unlike = ([one for one in prepared.loaded if one.unlike is kind] for kind in (False, True))
+    by %= len(like)
+    if by == 0:
+        return query
+    loaded = (*like[by:], *like[:by], *unlike)
+    mosaic = replace(model.lay_out(loaded), notes=prepared.mosaic.notes)
     return replace(query, references=replace(prepared, mosaic=mosaic, loaded=loaded))
+
+
+def _notes_on_unlike(loaded: Sequence[LoadedReference], *, told: bool, seen: bool) -> Iterable[str]:
+    marked = any(one.unlike and one.region is not None for one in loaded)
+    if marked and not told:
+        yield "What the concept is not is not shown to the MLLM: this checkpoint's template has no words for it."
+    if marked and not seen:
+        yield "What the concept is not does not reach SAM 3: there is no reference prior, or nothing else is marked."
 
 
 def _notes_on_regions(loaded: Sequence[LoadedReference]) -> Iterable[str]:
@@ -152,7 +164,8 @@ def _notes(references: Sequence[Reference], loaded: Sequence[LoadedReference]) -
         for note in found.notes:
             yield f"Reference {number}: {note}"
         if found.mask is not None and found.box is None:
-            yield f"Reference {number} counts as unmarked: its mask is empty."
+            says = "says nothing" if found.unlike else "counts as unmarked"
+            yield f"Reference {number} {says}: its mask is empty."
         if given.box is not None and found.box != given.box:
             width, height = found.image.size
             yield f"Reference {number}: its box {given.box} reaches beyond its picture ({width}×{height}) and was cut."

@@ -19,8 +19,8 @@ from conceptseg.data.fingerprints import fingerprint_picture
 from conceptseg.errors import InputError, MissingExtraError
 from conceptseg.files import replacing
 from conceptseg.geometry import BoxXYXY, box_from_mask, mask_iou, pixel_corners
-from conceptseg.inference.instances import DEFAULT_AGREEMENT, DEFAULT_SCORE, FoundObjects, Instance
-from conceptseg.inference.router import Route
+from conceptseg.inference.instances import DEFAULT_AGREEMENT, DEFAULT_SCORE, FoundObjects, Instance, check_score
+from conceptseg.inference.router import Route, Router
 from conceptseg.models.calibration import Signals
 from conceptseg.naming import check_stem, distinct_stem, stem_of
 from conceptseg.protocol import Response
@@ -83,6 +83,10 @@ class SegmentationResult:
     """The IoU to expect of masks of the learned rule that was applied, from references that it did not see."""
     objects: FoundObjects | None = None
     """What `instances` are made of."""
+    router: Router | None = None
+    """Who chose the route: Eq. 9, or the checkpoint's calibrated router; None where it was asked for."""
+    objects_above: float | None = None
+    """The score from which on objects make up the mask, where it is their union and not the semantic head's."""
 
     @cached_property
     def instances(self) -> tuple[Instance, ...]:
@@ -98,8 +102,7 @@ class SegmentationResult:
         Raises:
             InputError: the score does not lie in 0…1.
         """
-        if not 0 <= score <= 1:
-            raise InputError(f"A score threshold must lie in 0…1, got {score}.")
+        check_score(score)
         return self.objects.above(score, self.mask.shape) if self.objects is not None and self.mask is not None else ()
 
     @property
@@ -218,6 +221,8 @@ class SegmentationResult:
             "route": self.route.value if self.route else None,
             "presence": self.presence,
             "threshold": self.threshold,
+            "router": self.router.value if self.router else None,
+            "mask_from": "semantic" if self.objects_above is None else "instances",
             "think": self.response.think if self.response else None,
             "rule": self.rule,
             "check_iou": self.check_iou,

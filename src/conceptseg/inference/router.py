@@ -8,7 +8,7 @@ from enum import Enum
 from conceptseg.errors import InputError
 from conceptseg.words import tidy_words
 
-__all__ = ["Route", "RouteChoice", "count_words", "may_take_shortcut", "route_threshold", "takes_shortcut"]
+__all__ = ["Route", "RouteChoice", "Router", "count_words", "may_take_shortcut", "route_threshold", "takes_shortcut"]
 
 _PARENTHESISED = re.compile(r"\([^()]*\)")
 
@@ -25,11 +25,26 @@ class Route(str, Enum):
         return self.value
 
 
+class Router(str, Enum):
+    """Who chose a route, where nobody asked for it."""
+
+    PAPER = "eq9"
+    CALIBRATED = "calibrated"
+
+    @classmethod
+    def of(cls, choice: RouteChoice) -> Router | None:
+        """The router of a choice; None where the choice is the route itself."""
+        known = {RouteChoice.AUTO: cls.PAPER, RouteChoice.CALIBRATED: cls.CALIBRATED}
+        return known.get(choice)
+
+
 class RouteChoice(str, Enum):
     """What a caller asks of the router."""
 
     AUTO = "auto"
     """Eq. 9 decides."""
+    CALIBRATED = "calibrated"
+    """The checkpoint's own router decides, which was learned (`conceptseg.models.calibrated_router`)."""
     DIRECT = "direct"
     """Always SAM 3 alone."""
     REASON = "reason"
@@ -67,8 +82,11 @@ def route_threshold(concept: str) -> float:
 
 
 def may_take_shortcut(concept: str, choice: RouteChoice) -> bool:
-    """Whether SAM 3 alone could answer at all, so that it is worth asking: never when T = 1, unless it is forced."""
-    return choice is RouteChoice.DIRECT or (choice is RouteChoice.AUTO and route_threshold(concept) < 1)
+    """Whether SAM 3 alone could answer at all, so that it is worth asking: by Eq. 9 never when T = 1, unless it is
+    forced."""
+    return choice in (RouteChoice.DIRECT, RouteChoice.CALIBRATED) or (
+        choice is RouteChoice.AUTO and route_threshold(concept) < 1
+    )
 
 
 def takes_shortcut(presence: float, concept: str) -> bool:

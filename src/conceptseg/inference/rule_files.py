@@ -7,6 +7,7 @@ elsewhere; nothing is unpacked to disk; sizes are bounded before and while readi
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from conceptseg.files import replacing
 from conceptseg.images import load_image, read_mask
 from conceptseg.inference.notes import MOST_NOTES
 from conceptseg.inference.router import Route
+from conceptseg.json_text import parse_json
 from conceptseg.validation import explain_mistakes
 
 __all__ = ["MOST_PICTURES", "PictureRecord", "RulePixels", "RuleRecord", "read_rule_file", "write_rule_file"]
@@ -69,11 +71,14 @@ class PictureRecord(_Record):
     has_mask: bool
     name: str = Field(default="", max_length=4096)
     score: float | None = Field(default=None, ge=0, le=1)
+    unlike: bool = False
 
     @model_validator(mode="after")
     def _is_a_box(self) -> PictureRecord:
         if self.box is not None and not (0 <= self.box[0] < self.box[2] and 0 <= self.box[1] < self.box[3]):
             raise ValueError("a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+        if self.unlike and self.box is None and not self.has_mask:
+            raise ValueError("a picture of what the concept is not must be marked")
         return self
 
 
@@ -105,7 +110,17 @@ class RuleRecord(_Record):
         for name, places in (("supports", self.supports), ("suspects", self.suspects)):
             if len(set(places)) < len(places) or not all(0 <= place < len(self.pictures) for place in places):
                 raise ValueError(f"{name} must be places of pictures, each once")
+            if any(self.pictures[place].unlike for place in places):
+                raise ValueError(f"{name} must be places of pictures of the concept")
         return self
+
+    def to_json(self) -> str:
+        """What the file holds; a file without pictures of what the concept is not is read by earlier versions too."""
+        told = self.model_dump(mode="json")
+        for picture in told["pictures"]:
+            if not picture["unlike"]:
+                del picture["unlike"]
+        return json.dumps(told, indent=2)
 
 
 def write_rule_file(record: RuleRecord, pixels: Sequence[RulePixels], path: Path) -> Path:
@@ -114,7 +129,7 @@ def write_rule_file(record: RuleRecord, pixels: Sequence[RulePixels], path: Path
     Raises:
         InputError: the folder does not exist, the path is one, or the file would be larger than is read again.
     """
-    if path.is_dir() or not path.parent.is_dir():
+    if os.path.isdir(path) or not os.path.isdir(path.parent):
         raise InputError(f"A rule cannot be written to {path}: name a file in a folder that exists, e.g. defect.rule.")
     with replacing(path) as fresh:
         _write(record, pixels, fresh)
@@ -129,8 +144,7 @@ def write_rule_file(record: RuleRecord, pixels: Sequence[RulePixels], path: Path
 
 def _write(record: RuleRecord, pixels: Sequence[RulePixels], path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        told = json.dumps(record.model_dump(mode="json"), indent=2)
-        archive.writestr(zipfile.ZipInfo(_INDEX, _DATE), told, zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo(_INDEX, _DATE), record.to_json(), zipfile.ZIP_DEFLATED)
         for place, one in enumerate(pixels):
             archive.writestr(zipfile.ZipInfo(_image_name(place), _DATE), _png(one.image))
             mask = mask_with_ignore(one.mask, one.ignore)
@@ -144,7 +158,7 @@ def read_rule_file(path: Path) -> tuple[RuleRecord, list[RulePixels]]:
     Raises:
         InputError: there is none, or it is not one of ours: what is wrong is told.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"There is no rule file {str(path)!r}: `conceptseg rule learn` makes one.")
     if path.stat().st_size > _LARGEST_FILE:
         raise InputError(f"{path} is no rule: {path.stat().st_size} bytes are more than one has.")
@@ -167,12 +181,16 @@ def _read(archive: zipfile.ZipFile) -> tuple[RuleRecord, list[RulePixels]]:
     wanted |= {_mask_name(place) for place, picture in enumerate(record.pictures) if picture.has_mask}
     if names != wanted:
         raise InputError(f"its entries are not those that {_INDEX} names, e.g. {sorted(names ^ wanted)[0][:80]!r}.")
-    return record, [_pixels(archive, place, told.has_mask) for place, told in enumerate(record.pictures)]
+    pixels = [_pixels(archive, place, told.has_mask) for place, told in enumerate(record.pictures)]
+    for place, (told, seen) in enumerate(zip(record.pictures, pixels, strict=True)):
+        if told.box is not None and not (told.box[2] <= seen.image.width and told.box[3] <= seen.image.height):
+            raise InputError(f"the box of picture {place + 1} reaches beyond it.")
+    return record, pixels
 
 
 def _parse(content: bytes) -> RuleRecord:
     try:
-        told: Any = json.loads(content.decode("utf-8"))
+        told: Any = parse_json(content.decode("utf-8"))
         return RuleRecord.model_validate(told)
     except ValidationError as error:
         raise InputError("; ".join(explain_mistakes(error, RuleRecord)) + ".") from error

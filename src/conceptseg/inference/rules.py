@@ -21,6 +21,9 @@ from conceptseg.images import resize_image, resize_mask
 from conceptseg.inference.inputs import AppliedRule
 from conceptseg.inference.router import Route
 from conceptseg.inference.rule_files import PictureRecord, RulePixels, RuleRecord, read_rule_file, write_rule_file
+from conceptseg.inference.rule_hub import find_rule_file, push_rule
+from conceptseg.models.hub import Hub
+from conceptseg.models.publishing import HubWriter
 from conceptseg.validation import explain_mistakes
 
 __all__ = ["Rule", "RulePicture", "interval_around", "keep_picture"]
@@ -44,17 +47,29 @@ class RulePicture:
     """The size of the picture it was made of."""
     name: str = ""
     """Where it came from, for people."""
+    unlike: bool = False
+    """Whether what is marked is not the concept."""
     ignore: Bool[np.ndarray, "h w"] | None = None
     """Where the mask says neither target nor background."""
 
     def as_reference(self) -> Reference:
         """To be shown to a model."""
-        return Reference(self.image, mask=mask_with_ignore(self.mask, self.ignore), box=self.box)
+        mask = mask_with_ignore(self.mask, self.ignore)
+        return Reference(self.image, mask=mask, box=self.box, unlike=self.unlike)
 
     @property
     def region(self) -> Bool[np.ndarray, "h w"] | None:
         """What is marked: the mask, or all of the box; None where nothing is."""
         return marked_region(self.image, self.mask, self.box)
+
+    def repeats(self, other: RulePicture) -> bool:
+        """Whether both are the same picture with the same mark."""
+        if self.unlike is not other.unlike or self.image.size != other.image.size:
+            return False
+        own, its = self.region, other.region
+        if own is None or its is None or not np.array_equal(own, its):
+            return False
+        return self.image.tobytes() == other.image.tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +88,8 @@ class Rule:
     """Places of those that are shown to the model, in the order of the mosaic; the first one's mark is withheld from
     the MLLM where there are two."""
     scores: tuple[float | None, ...]
-    """For each reference the IoU that rules reach on it that were not shown it; None where none was tried."""
+    """For each reference the IoU that rules reach on it that were not shown it; of one that is unlike the concept the
+    share of its mark that they keep clear of. None where none was tried."""
     expected_iou: float | None
     """The IoU to expect on a picture that was not seen; None where there was nothing to verify it on."""
     interval: tuple[float, float] | None
@@ -106,11 +122,21 @@ class Rule:
     @property
     def withheld(self) -> tuple[int, ...]:
         """Places of the references that the rule is not shown."""
-        return tuple(place for place in range(len(self.pictures)) if place not in self.supports)
+        shown = {*self.supports, *self.unlike}
+        return tuple(place for place in range(len(self.pictures)) if place not in shown)
+
+    @property
+    def unlike(self) -> tuple[int, ...]:
+        """Places of the references that mark what the concept is not; all of them are shown."""
+        return tuple(place for place, one in enumerate(self.pictures) if one.unlike)
 
     def references(self) -> tuple[Reference, ...]:
-        """The supports, to be shown to a model."""
-        return tuple(self.pictures[place].as_reference() for place in self.supports)
+        """What is to be shown to a model: the supports, and what the concept is not."""
+        unlike: list[RulePicture] = []
+        for one in (self.pictures[place] for place in self.unlike):
+            if one.region is not None and not any(one.repeats(other) for other in unlike):
+                unlike.append(one)
+        return tuple(one.as_reference() for one in (*(self.pictures[place] for place in self.supports), *unlike))
 
     def applied(self, checkpoint: str) -> AppliedRule:
         """What it adds to a question to a checkpoint of that digest."""
@@ -138,6 +164,7 @@ class Rule:
                 has_mask=one.mask is not None,
                 name=one.name.encode("utf-8", "replace").decode(),
                 score=score,
+                unlike=one.unlike,
             )
             for one, score in zip(self.pictures, self.scores, strict=True)
         )
@@ -160,11 +187,59 @@ class Rule:
         """
         record, pixels = read_rule_file(Path(path))
         pictures = tuple(
-            RulePicture(seen.image, seen.mask, told.box, told.size_hw, told.name, ignore=seen.ignore)
+            RulePicture(seen.image, seen.mask, told.box, told.size_hw, told.name, told.unlike, seen.ignore)
             for told, seen in zip(record.pictures, pixels, strict=True)
         )
         scores = tuple(told.score for told in record.pictures)
         return cls(pictures=pictures, scores=scores, **{name: getattr(record, name) for name in _STORED})
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, hub: Hub | None = None) -> Rule:
+        """A rule from a file, a folder with one, or the Hugging Face hub (`owner/name`, `owner/name@revision`).
+
+        Args:
+            source: where it is.
+            hub: where to ask; the Hugging Face hub by default.
+
+        Raises:
+            InputError: there is none, or its file is not one of ours to the letter.
+            HubAccessError: the repository cannot be had.
+        """
+        return cls.load(find_rule_file(source, hub))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload a ConceptSeg rule",
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        token: str | None = None,
+        api: HubWriter | None = None,
+    ) -> str:
+        """Upload the rule to the Hugging Face hub; `Rule.from_pretrained(repo_id)` gives it back.
+
+        Its reference pictures go with it: whoever can read the repository sees them.
+
+        Args:
+            repo_id: `owner/name`; made if needed.
+            commit_message: of the commit.
+            private: whether a new repository is private; None leaves it to the owner's settings.
+            revision: a branch, made if needed.
+            create_pr: open a pull request instead of committing.
+            token: of an account that may write there; None takes the one of `hf auth login`.
+            api: where to write; the Hugging Face hub by default.
+
+        Returns:
+            The address of the commit or pull request.
+
+        Raises:
+            InputError: no name of a repository.
+            HubAccessError: no login, no right to write, or no network.
+        """
+        how = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
+        return push_rule(self, repo_id, private=private, token=token, api=api, **how)
 
     def describe(self) -> str:
         """What it is worth, in a sentence."""
@@ -200,7 +275,7 @@ def keep_picture(loaded: LoadedReference, longest_px: int, name: str = "") -> Ru
     size_hw = (loaded.image.height, loaded.image.width)
     kept_hw = (min(size_hw[0], longest_px), min(size_hw[1], longest_px))
     if kept_hw == size_hw:
-        return RulePicture(loaded.image, loaded.mask, loaded.box, size_hw, name, ignore=loaded.ignore)
+        return RulePicture(loaded.image, loaded.mask, loaded.box, size_hw, name, loaded.unlike, loaded.ignore)
     box = None if loaded.box is None else scale_box(loaded.box, size_hw, kept_hw)
     mask = None if loaded.mask is None else resize_mask(loaded.mask, kept_hw)
     if mask is not None and box is not None and not mask.any():  # too thin for any pixel to hit
@@ -208,7 +283,7 @@ def keep_picture(loaded: LoadedReference, longest_px: int, name: str = "") -> Ru
     ignore = None
     if loaded.ignore is not None and mask is not None:
         ignore = resize_mask(loaded.ignore, kept_hw) & ~mask
-    return RulePicture(resize_image(loaded.image, kept_hw), mask, box, size_hw, name, ignore=ignore)
+    return RulePicture(resize_image(loaded.image, kept_hw), mask, box, size_hw, name, loaded.unlike, ignore)
 
 
 _STORED = frozenset(field.name for field in fields(Rule)) - {"pictures", "scores"}

@@ -1,6 +1,7 @@
 """What the values and colours of a mask mean: one reading, whatever it is stored as. Numpy alone; no files."""
 
 from conceptseg.masks.colours import read_colours, read_with_alpha
+from conceptseg.masks.lossy import read_lossy
 from conceptseg.masks.palettes import read_palette
 from conceptseg.masks.reading import ANY, IGNORE_VALUE, Label, MaskReading, Selection
 from conceptseg.masks.values import NOTE_VOID, read_integers, read_values
@@ -14,6 +15,7 @@ __all__ = [
     "Selection",
     "read_colours",
     "read_integers",
+    "read_lossy",
     "read_palette",
     "read_values",
     "read_with_alpha",

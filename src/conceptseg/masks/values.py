@@ -173,7 +173,7 @@ def _distinct(values: np.ndarray) -> list[int]:
     if values.size == 0:
         return []
     low, high = int(values.min()), int(values.max())
-    if high - low > 1 << 20:
+    if high - low > 1 << 20 or max(high, -low) >> 62:
         return [int(value) for value in np.unique(values)]
     shifted = values.ravel() if low >= 0 and values.dtype.itemsize <= 2 else values.ravel().astype(np.int64) - low
     start = 0 if low >= 0 and values.dtype.itemsize <= 2 else low

@@ -10,13 +10,19 @@ from jaxtyping import Bool, Float, Shaped
 from numpy.typing import ArrayLike
 
 from conceptseg.errors import InputError
-from conceptseg.masks import NOTE_VOID, Selection, read_integers
+from conceptseg.masks import IGNORE_VALUE, NOTE_VOID, Selection, read_integers
+from conceptseg.masks.reading import flat_share
 from conceptseg.metrics.protocols import Protocol
 
 __all__ = ["IgnoreAs", "Pair", "make_pair"]
 
 IgnoreAs: TypeAlias = Literal["exclude", "foreground", "background"]
 """What becomes of pixels that carry the ignore label: ReasonSeg is evaluated in all three ways."""
+
+
+_MOST_LABELS = 32
+_FAINT = 20 / 255
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,14 @@ def make_pair(
 
 
 def _checked_arrays(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    arrays = {"prediction": np.asarray(prediction), "truth": np.asarray(truth)}
+    given = {"prediction": prediction, "truth": truth}
+    for name, array in given.items():
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise InputError(
+                f"The {name} is a masked array, whose masked pixels would count: fill them with a value, and give that "
+                "of the truth as ignore=."
+            )
+    arrays = {name: np.asarray(array) for name, array in given.items()}
     for name, array in arrays.items():
         if array.ndim != 2 or array.size == 0:
             raise InputError(f"The {name} must be a two-dimensional array (height, width), got shape {array.shape}.")
@@ -100,13 +113,31 @@ def _prediction_values(array: Shaped[np.ndarray, "h w"]) -> Bool[np.ndarray, "h 
     if array.dtype.kind == "b":
         return array
     top = _checked_top(array, "prediction")
-    if top == 255 and array.max() <= 128 and len(np.unique(array)) <= 2:
-        raise InputError(
-            f"The prediction holds {array.min()} and {array.max()} alone, which would count as {array.max()} of 255: "
-            "a mask of labels? Pass prediction == label, or 0 and 1."
-        )
+    if top == 255:
+        _refuse_labels(array)
+    elif array.dtype.kind == "f" and 0 < array.max() <= _FAINT:
+        levels = array.astype(np.float64) * 255
+        if np.abs(levels - np.rint(levels)).max() < 1e-3:
+            _refuse_labels(np.rint(levels).astype(np.uint8))
     binary = array > top / 2
     return binary if np.array_equal(binary * top, array) else array.astype(np.float64) / top
+
+
+def _refuse_labels(array: Shaped[np.ndarray, "h w"]) -> None:
+    """Refuse a prediction that is a map of labels, which would count as faint: 1 of 255, 2 of 255 …"""
+    values = np.unique(array)
+    faint = values[(values > 0) & (values < 255)]
+    has_top = values[-1] == 255
+    if len(faint) == 0 or faint.max() > IGNORE_VALUE or (has_top and faint.tolist() == [IGNORE_VALUE]):
+        return
+    if (len(values) <= 2 and not has_top) or (
+        len(values) <= _MOST_LABELS and flat_share(array, np.isin(array, faint)) > 0.5
+    ):
+        raise InputError(
+            f"The prediction holds {', '.join(map(str, values[:_SHOWN].tolist()))}{', …' * (len(values) > _SHOWN)}, "
+            f"which would count as {faint[0]} of 255 and so on: a map of labels? Pass prediction == label, or 0 and 1; "
+            "probabilities as floats in 0..1."
+        )
 
 
 def _read_truth(
@@ -114,11 +145,16 @@ def _read_truth(
 ) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
     """(foreground, not judged) of a truth: integers by the one table of masks, 8-bit greys cut by the protocol."""
     if array.dtype.kind == "f":
-        ignored = np.zeros(array.shape, dtype=bool) if ignore is None else array == ignore
+        ignored = _equal(array, ignore)
         if label is not None:
-            return (array == label) & ~ignored, ignored
+            return _equal(array, label) & ~ignored, ignored
         kept = np.where(ignored, 0, array)
         _checked_top(kept, "truth")
+        if 0 < kept.max() <= _FAINT:
+            raise InputError(
+                f"The truth's largest value is {kept.max():.4g}, of which nothing counts as foreground: a mask of "
+                "labels divided by 255? Pass truth > 0, or 0 and 1."
+            )
         return kept > 0.5, ignored
     reading = read_integers(array, "given as truth", Selection(label, ignore))
     by_table = label is not None or NOTE_VOID in reading.notes or array.max() > 255
@@ -127,6 +163,14 @@ def _read_truth(
     if by_table or kept.max() <= 1:
         return reading.target, ignored
     return kept > protocol.truth_above, ignored
+
+
+def _equal(array: Shaped[np.ndarray, "h w"], value: int | None) -> Bool[np.ndarray, "h w"]:
+    """Where an array holds a value; nowhere, if floats cannot hold it."""
+    if value is None or abs(value) > 2**53:
+        return np.zeros(array.shape, dtype=bool)
+    found: Bool[np.ndarray, "h w"] = array == value
+    return found
 
 
 def _checked_top(array: Shaped[np.ndarray, "h w"], name: str) -> int:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from types import MethodType
+from typing import Any
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers.models.sam3.modeling_sam3 import Sam3GeometryEncoder, box_cxcywh_to_xyxy
+from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy
 
 from conceptseg.models.roi_align import roi_align
 
 __all__ = ["pool_without_torchvision"]
 
 
-def pool_without_torchvision(encoder: Sam3GeometryEncoder) -> None:
+def pool_without_torchvision(encoder: Any) -> None:
     """Replace the one step of a box encoder that calls torchvision; weights and results stay what they are.
 
     The same step is used where torchvision is installed, so that a mask does not depend on it.
     """
-    encoder._encode_boxes = MethodType(_encode_boxes, encoder)  # type: ignore[method-assign]
+    encoder._encode_boxes = MethodType(_encode_boxes, encoder)
 
 
 def _encode_boxes(
-    encoder: Sam3GeometryEncoder,
+    encoder: Any,
     boxes: Float[Tensor, "batch boxes 4"],
     boxes_mask: Bool[Tensor, "batch boxes"],
     boxes_labels: Int[Tensor, "batch boxes"],

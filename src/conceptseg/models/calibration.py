@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -28,6 +28,7 @@ __all__ = [
     "expected_error",
     "fit_calibration",
     "part_presence",
+    "read_beside",
     "read_calibration",
 ]
 
@@ -132,16 +133,33 @@ def read_calibration(folder: Path, digest: str) -> Calibration | None:
     Raises:
         CheckpointError: the file is damaged.
     """
-    path = folder / CALIBRATION_FILE
+    return read_beside(folder / CALIBRATION_FILE, Calibration, digest)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_beside(path: Path, kind: type[M], digest: str) -> M | None:
+    """What was measured on a checkpoint and lies beside it; None where nothing does, or, with a warning, what belongs
+    to other weights.
+
+    Args:
+        path: the file.
+        kind: what it holds; its `checkpoint` says whose it is.
+        digest: `ConceptSegModel.digest` of what was loaded.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     if not path.is_file():
         return None
     try:
-        calibration = Calibration.model_validate(_read(path))
+        measured = kind.model_validate(_read(path))
     except ValidationError as error:
-        mistakes = "; ".join(explain_mistakes(error, Calibration))
-        raise CheckpointError(f"{path} is no calibration: {mistakes}. Make it anew: conceptseg calibrate.") from error
-    if calibration.checkpoint == digest:
-        return calibration
+        mistakes = "; ".join(explain_mistakes(error, kind))
+        raise CheckpointError(f"{path} cannot be used: {mistakes}. Make it anew: conceptseg calibrate.") from error
+    if getattr(measured, "checkpoint", None) == digest:
+        return measured
     warnings.warn(
         f"{path} belongs to other weights than these and is not used; make it anew: conceptseg calibrate.",
         stacklevel=2,
@@ -157,7 +175,12 @@ def _read(path: Path) -> Any:
 
 
 def fit_calibration(
-    there: Sequence[tuple[Signals, float]], absent: Sequence[Signals], *, checkpoint: str, data: Sequence[str] = ()
+    there: Sequence[tuple[Signals, float]],
+    absent: Sequence[Signals],
+    *,
+    checkpoint: str,
+    data: Sequence[str] = (),
+    present: Sequence[Signals] | None = None,
 ) -> Calibration:
     """The table that fits answers whose truth is known.
 
@@ -166,6 +189,7 @@ def fit_calibration(
         absent: signs of answers about what is not; without any, everything counts as found.
         checkpoint: digest of the checkpoint that answered.
         data: what was asked, to be remembered.
+        present: signs of the answers that count where presence is concerned, one a question; None for all of `there`.
 
     Raises:
         InputError: fewer than twenty answers of either kind (but for none of the latter).
@@ -180,18 +204,18 @@ def fit_calibration(
     gram = features.T @ features + _RIDGE * len(there) * np.eye(_FEATURES)
     weights = np.linalg.solve(gram, features.T @ ious)
     mixed, expected = _isotonic(features @ weights, ious)
-    present = np.array([signals.presence for signals, _ in there])
+    shown = np.array([one.presence for one in (present if present is not None else [one for one, _ in there])])
     missing = np.array([signals.presence for signals in absent])
-    threshold = part_presence(present, missing)
+    threshold = part_presence(shown, missing)
     return Calibration(
         checkpoint=checkpoint,
         weights=tuple(map(float, weights)),
         mixed=tuple(map(float, mixed)),
         expected=tuple(map(float, expected)),
         presence_threshold=threshold,
-        questions=len(there),
+        questions=len(shown),
         absent=len(absent),
-        lost=float((present < threshold).mean()),
+        lost=float((shown < threshold).mean()),
         false=float((missing >= threshold).mean()) if len(missing) else 0.0,
         data=tuple(data),
     )

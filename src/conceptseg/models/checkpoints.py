@@ -14,10 +14,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from transformers import Qwen2_5_VLConfig, Sam3Config
-
 from conceptseg.errors import CheckpointError
-from conceptseg.models.config import CONFIG_FILE, RELEASED_PROTOCOL, ConceptSegConfig, ProtocolConfig, read_json
+from conceptseg.models.config import CONFIG_FILE, RELEASED_PROTOCOL, ConceptSegConfig, read_json
+from conceptseg.models.families import MllmConfig, family_of
 from conceptseg.models.full_size import KNOWN_MODELS
 from conceptseg.models.hub import Hub, Source, hub_settings, require_access, resolve
 from conceptseg.models.released_layout import (
@@ -27,7 +26,7 @@ from conceptseg.models.released_layout import (
     translation_config,
     translation_name,
 )
-from conceptseg.models.sam_files import SAM_REPO, read_sam_config, refuse_other_sam
+from conceptseg.models.sam_files import SAM_REPO, SamConfig, read_sam_config, refuse_other_sam
 from conceptseg.models.sharding import whole_weights
 from conceptseg.models.tensor_files import TensorInfo, read_headers
 
@@ -57,10 +56,12 @@ class Checkpoint:
     folder: Path
     """Where the concept translation is, if there is one."""
     mllm_folder: Path
-    mllm_config: Qwen2_5_VLConfig
+    mllm_config: MllmConfig
     mllm_tensors: Mapping[str, TensorInfo]
     sam_folder: Path | None
-    sam_config: Sam3Config | None
+    sam_config: SamConfig | None
+    has_own_sam: bool = True
+    """Whether SAM 3 is the one that the checkpoint names, not another that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class _Plan:
     mllm: Source
     sam: Source | None
     config: ConceptSegConfig | None = None
+    has_own_sam: bool = True
 
 
 def bundled_folder() -> Path:
@@ -147,13 +149,15 @@ def _plan(source: str, sam: str | None, hub: Hub | None) -> _Plan:
         return _Plan(Layout.PAIR, mllm, mllm, _sam_source(sam or pair[1]))
     raw = read_json(resolve(home, hub=hub, only=CONFIG_FILE) / CONFIG_FILE)
     if raw.get("format") != "conceptseg":
-        return _Plan(Layout.RELEASED, home, home, _sam_source(sam or hub_settings().sam or SAM_REPO))
+        chosen = _sam_source(sam or hub_settings().sam or SAM_REPO)
+        return _Plan(Layout.RELEASED, home, home, chosen, has_own_sam=chosen.name == SAM_REPO)
     folder = resolve(home, hub=hub)
     config = ConceptSegConfig.read(folder)
     mllm = _part(folder, config.mllm, "the MLLM", "--model")
     own_sam = _part(folder, config.sam, "SAM 3", "--sam")
     elsewhere = sam or (hub_settings().sam if _is_reference(config.sam) else None)
-    return _Plan(Layout.OWN, Source(str(folder)), mllm, _sam_source(elsewhere) if elsewhere else own_sam, config)
+    chosen = _sam_source(elsewhere) if elsewhere else own_sam
+    return _Plan(Layout.OWN, Source(str(folder)), mllm, chosen, config, chosen.name == own_sam.name)
 
 
 def _sam_source(name: str) -> Source:
@@ -180,7 +184,7 @@ def _inspect(
     mllm_folder: Path,
     tensors: Mapping[str, TensorInfo],
     sam_folder: Path | None,
-    sam_config: Sam3Config | None,
+    sam_config: SamConfig | None,
 ) -> Checkpoint:
     """Hold what the files hold against what they should."""
     raw: Mapping[str, Any] = read_json(mllm_folder / CONFIG_FILE)
@@ -203,14 +207,15 @@ def _inspect(
             translation=translation,
             mllm=plan.mllm.name,
             sam=plan.sam.name if plan.sam else SAM_REPO,
-            protocol=RELEASED_PROTOCOL if released else ProtocolConfig(),
+            protocol=RELEASED_PROTOCOL if released else family_of(config_of_mllm).protocol,
         )
     else:
         check_fit(tensors, config_of_mllm, None)
         config = plan.config
     layout = Layout.RELEASED if released else plan.layout
     folder = mllm_folder if plan.config is None else Path(plan.home.name)
-    return Checkpoint(layout, config, folder, mllm_folder, config_of_mllm, tensors, sam_folder, sam_config)
+    own_sam = plan.has_own_sam and (layout is not Layout.RELEASED or plan.layout is Layout.RELEASED)
+    return Checkpoint(layout, config, folder, mllm_folder, config_of_mllm, tensors, sam_folder, sam_config, own_sam)
 
 
 def _fitting(checkpoint: Checkpoint) -> Checkpoint:

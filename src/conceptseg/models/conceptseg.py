@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from conceptseg.data.loading import LoadedReference
+from conceptseg.data.loading import LoadedReference, lay_out
 from conceptseg.errors import CheckpointError, InputError
 from conceptseg.images import resize_image
+from conceptseg.models.calibrated_router import ROUTER_FILE, CalibratedRouter, read_router
 from conceptseg.models.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, ProtocolConfig
 from conceptseg.models.loading import BUNDLED, load_parts
@@ -28,7 +30,7 @@ from conceptseg.models.publishing import HubWriter, is_hub_id, push_folder, repo
 from conceptseg.models.reasoner import Generation, Prompt, Reasoner
 from conceptseg.models.segmenter import PromptSegmenter, PromptTokens
 from conceptseg.models.translation import ConceptTranslation
-from conceptseg.protocol import Mosaic, render_prompt
+from conceptseg.protocol import Mosaic, expected_parts, render_prompt
 from conceptseg.words import check_words
 
 __all__ = ["CONFIG_FILE", "CTM_FILE", "ConceptSegConfig", "ConceptSegModel", "ProtocolConfig", "load_model"]
@@ -55,6 +57,8 @@ class ConceptSegModel(nn.Module):
         self._segmenter = segmenter
         self.calibration: Calibration | None = None
         """What an answer's signs are worth, where that was measured (`conceptseg.models.calibration`)."""
+        self.router: CalibratedRouter | None = None
+        """When SAM 3 alone may answer, where that was learned (`conceptseg.models.calibrated_router`)."""
 
     @property
     def segmenter(self) -> PromptSegmenter:
@@ -78,6 +82,25 @@ class ConceptSegModel(nn.Module):
         part: nn.Module = self._segmenter or self.translation or self.reasoner.mllm
         return next(part.parameters()).device
 
+    def lay_out(self, references: Sequence[LoadedReference], *, proxy: bool = True) -> Mosaic:
+        """References as the MLLM is shown them; marks on what the concept is not only where its template tells of them.
+
+        Raises:
+            InputError: there are none of what the concept is.
+        """
+        protocol = self.config.protocol
+        shown = [one for one in references if not one.unlike or (self.tells_of_unlike and one.box is not None)]
+        if all(one.unlike for one in shown):
+            raise InputError(
+                "References that are unlike the concept say little without one that shows it: give such a one too."
+            )
+        return lay_out(shown, canvas_px=protocol.frame_px, proxy=proxy)
+
+    @property
+    def tells_of_unlike(self) -> bool:
+        """Whether the MLLM is told of marks on what the concept is not: its template has words for them."""
+        return bool(self.config.protocol.wording.unlike)
+
     def build_prompt(self, concept: str, target: Image.Image, mosaic: Mosaic | None) -> Prompt:
         """The question of §3.2: mosaic (if any), target, and the instruction with the support boxes.
 
@@ -89,9 +112,13 @@ class ConceptSegModel(nn.Module):
         protocol = self.config.protocol
         frame_hw = (protocol.frame_px, protocol.frame_px)
         images = ([mosaic.image] if mosaic else []) + [resize_image(target, frame_hw)]
-        text = render_prompt(self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording)
+        text = render_prompt(
+            self.reasoner.words(check_words(concept)), mosaic, template=protocol.wording, unit_px=protocol.unit_px
+        )
         text_first = protocol.layout == "target_last"
-        return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first)
+        has_proxy = mosaic is not None and mosaic.proxy_index is not None
+        parts = expected_parts(check=has_proxy and protocol.expects_rule, rule=protocol.expects_rule)
+        return Prompt(tuple(images), text, protocol.system_prompt, text_first=text_first, parts=parts)
 
     @property
     def has_prior(self) -> bool:
@@ -108,6 +135,10 @@ class ConceptSegModel(nn.Module):
 
     def see_marks(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
         """References for comparing targets with, whether or not there is a prior to tell; None without marks."""
+        seen = self._see([one for one in references if not one.unlike])
+        return None if seen is None else replace(seen, unlike=self._see([one for one in references if one.unlike]))
+
+    def _see(self, references: Sequence[LoadedReference]) -> SeenReferences | None:
         marked = [(one.image, region, one.ignore) for one in references if (region := one.region) is not None]
         if not marked:
             return None
@@ -121,10 +152,17 @@ class ConceptSegModel(nn.Module):
         temperature: float = 0.0,
         begun: Sequence[str] = (),
         seed: int | None = None,
+        remember: bool = False,
     ) -> Generation:
         """Responses and their hidden states H; see `Reasoner.generate`."""
-        limit = self.config.protocol.max_new_tokens
-        return self.reasoner.generate(prompts, max_new_tokens=limit, temperature=temperature, begun=begun, seed=seed)
+        return self.reasoner.generate(
+            prompts,
+            max_new_tokens=self.config.protocol.max_new_tokens,
+            temperature=temperature,
+            begun=begun,
+            seed=seed,
+            remember=remember,
+        )
 
     def digest(self) -> str:
         """What tells one checkpoint from another: its protocol, and a sample of every tensor but the MLLM's.
@@ -132,7 +170,7 @@ class ConceptSegModel(nn.Module):
         The MLLM may not have been read, and is never trained without the concept translation that reads it. Where there
         is no such translation it is known by name.
         """
-        told = hashlib.sha256(self.config.protocol.model_dump_json().encode())
+        told = hashlib.sha256(_protocol_text(self.config.protocol).encode())
         if self.translation is None:
             name, mllm = self.config.name, self.config.mllm
             told.update((name if mllm == _MLLM or mllm in name else f"{name} {mllm}").encode())
@@ -191,7 +229,7 @@ class ConceptSegModel(nn.Module):
                 f"Model {self.config.name!r} was loaded without SAM 3, and {folder} has no {' and no '.join(missing)} "
                 "to go with it. Load it with SAM 3, or save it over the folder that it came from."
             )
-        return [*left, CALIBRATION_FILE]
+        return [*left, CALIBRATION_FILE, ROUTER_FILE]
 
     def _save(
         self, folder: Path, config: ConceptSegConfig, dtype: torch.dtype | None, stays: Sequence[str] = ()
@@ -206,7 +244,7 @@ class ConceptSegModel(nn.Module):
             told["prior"] = None if prior is None else prior.config
         try:
             self._write(fresh, config.model_copy(update=told), dtype)
-            parts = (_MLLM, _SAM, CTM_FILE, PRIOR_FILE, CALIBRATION_FILE)
+            parts = (_MLLM, _SAM, CTM_FILE, PRIOR_FILE, CALIBRATION_FILE, ROUTER_FILE)
             _take_over(fresh, folder, [part for part in parts if part not in stays])
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -284,9 +322,14 @@ class ConceptSegModel(nn.Module):
             save_file(_in_dtype(self.segmenter.prior.state_dict(), dtype), folder / PRIOR_FILE)
         if self.translation is not None:
             save_file(_in_dtype(self.translation.state_dict(), dtype), folder / CTM_FILE)
-        if self.calibration is not None and dtype is None and self.calibration.checkpoint == self.digest():
-            self.calibration.write(folder)
+        self._write_measured(folder, dtype)
         (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def _write_measured(self, folder: Path, dtype: torch.dtype | None) -> None:
+        """What was measured on these very weights; in another precision they would be others."""
+        for measured in (self.calibration, self.router):
+            if measured is not None and dtype is None and measured.checkpoint == self.digest():
+                measured.write(folder)
 
     @classmethod
     def from_pretrained(cls, source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:
@@ -295,6 +338,7 @@ class ConceptSegModel(nn.Module):
         model = cls(parts.config, parts.reasoner, parts.translation, parts.segmenter).eval()
         if parts.folder is not None and model.has_segmenter:
             model.calibration = read_calibration(parts.folder, model.digest())
+            model.router = read_router(parts.folder, model.digest())
         return model
 
 
@@ -305,6 +349,12 @@ def load_model(source: str | Path = BUNDLED, **options: Any) -> ConceptSegModel:
     concept translation is trained.
     """
     return ConceptSegModel.from_pretrained(source, **options)
+
+
+def _protocol_text(protocol: ProtocolConfig) -> str:
+    """A protocol as digests know it; what came later is left out where it says nothing, so that they stay the same."""
+    silent = protocol.instructions is not None and not protocol.instructions.unlike
+    return protocol.model_dump_json(exclude={"instructions": {"unlike"}} if silent else None)
 
 
 def _in_dtype(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from conceptseg.errors import CheckpointError, InputError
 from conceptseg.models.prior import PriorConfig
+from conceptseg.models.tensor_files import explain_adapter
 from conceptseg.models.translation import TranslationConfig
 from conceptseg.protocol import SYSTEM_PROMPT, Template, read_template, template_names
 from conceptseg.validation import explain_mistakes
@@ -37,8 +38,12 @@ class ProtocolConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     frame_px: int = Field(default=588, gt=0)
-    """Side of the square that mosaic and target are stretched to; all boxes in prompts and responses live in it.
+    """Side of the square that mosaic and target are stretched to; all boxes in prompts and responses live in it,
+    in its pixels or in `box_units`.
     588 rather than the paper's 600, because Qwen2.5-VL sees multiples of 28 and would shrink 600 to 588 unasked."""
+    box_units: int | None = Field(default=None, gt=0)
+    """How many units the frame's side has in prompts and responses: 1000 where boxes are relative, as Qwen3-VL has
+    them; None where they are pixels."""
     template: str = "paper"
     """Name of the prompt template: one of `conceptseg.protocol.template_names()`, or that of `instructions`."""
     instructions: Template | None = None
@@ -52,6 +57,11 @@ class ProtocolConfig(BaseModel):
     reference_prior: bool = True
     """Whether the references' masks reach SAM 3's features through the prior, where the checkpoint has one; not in the
     paper (`conceptseg.models.prior`)."""
+
+    @property
+    def unit_px(self) -> float:
+        """Pixels of the frame in one unit of the boxes in prompts and responses."""
+        return self.frame_px / self.box_units if self.box_units else 1.0
 
     @property
     def expects_rule(self) -> bool:
@@ -141,7 +151,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {path.name}: not a checkpoint.") from None
+        told = explain_adapter(path.parent) or f"{path.parent} has no {path.name}: not a checkpoint."
+        raise CheckpointError(told) from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(content, dict):

@@ -6,36 +6,33 @@ layout and the way it runs as published, without code of theirs; their weights h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Qwen2_5_VLForConditionalGeneration, Sam2Config, Sam2Model
+from transformers import Sam2Config, Sam2Model
 
 from conceptseg.errors import CheckpointError
-from conceptseg.images import resize_image
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.config import CONFIG_FILE, ConceptSegConfig, read_json
 from conceptseg.models.hub import Hub, Source, require_access, resolve
 from conceptseg.models.lens_layout import SAM_PREFIX, hiera_large, is_head_name, is_tracking, sam2_name
-from conceptseg.models.loading import pick_device, read_processor
+from conceptseg.models.loading import pick_device, read_mllm, read_processor
 from conceptseg.models.reasoner import Prompt, Reasoner
 from conceptseg.models.released_layout import check_fit, mllm_config
+from conceptseg.models.sam2 import pixels_for_sam2
 from conceptseg.models.sharding import whole_weights
 from conceptseg.models.tensor_files import TensorInfo, read_headers
 
 __all__ = ["LensHead", "LensModel", "lens_folder", "load_lens"]
 
 _HEADS, _NORM_EPS = 16, 1e-6
-_PIXEL_MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
-_PIXEL_STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 _LISTED = 12
 
 
@@ -105,7 +102,7 @@ class LensModel(ConceptSegModel):
         """
         device = self.sam2.device
         token = self.head(self.states_of_queries(prompt, response_ids).to(device, torch.float32))
-        *fine, coarse = self.sam2.get_image_embeddings(self._pixels([picture]).to(device))
+        *fine, coarse = self.sam2.get_image_embeddings(pixels_for_sam2(self.sam2, [picture]))
         decoder: Any = self.sam2.prompt_encoder
         dense = decoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand_as(coarse)
         masks, *_ = self.sam2.mask_decoder(
@@ -142,13 +139,6 @@ class LensModel(ConceptSegModel):
             return mllm.model(**inputs, use_cache=False).last_hidden_state[:, -count:]
         finally:
             hook.remove()
-
-    def _pixels(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "batch 3 side side"]:
-        vision: Any = self.sam2.config.vision_config
-        size = vision.backbone_config.image_size
-        height, width = (size, size) if isinstance(size, int) else (size[0], size[1])
-        stacked = np.stack([np.asarray(resize_image(p, (height, width)), dtype=np.float32) for p in pictures])
-        return (torch.from_numpy(stacked).permute(0, 3, 1, 2) - _PIXEL_MEAN) / _PIXEL_STD
 
 
 def lens_folder(source: str, *, hub: Hub | None = None) -> Path:
@@ -199,14 +189,9 @@ def load_lens(
     check_fit(mllm_tensors, config, None)
     head = _fill(_empty_head(tensors), _read(tensors, {k: k for k in tensors if is_head_name(k)}), "head")
     sam2 = _fill(Sam2Model(sam2_config or hiera_large()), _sam2_state(tensors), "SAM 2")
-    mllm: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        folder, config=config, dtype=dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
-    )
-    reasoner = Reasoner(mllm.to(place), read_processor(folder, config))
+    reasoner = Reasoner(read_mllm(folder, config, place, dtype=dtype), read_processor(folder, config))
     ours = ConceptSegConfig(name=Path(str(source)).name, translation=None)
-    model = LensModel(ours, reasoner, head.to(place), sam2.to(place))
-    mllm.eval()
-    return model.eval()
+    return LensModel(ours, reasoner, head.to(place), sam2.to(place)).eval()
 
 
 def _empty_head(tensors: Mapping[str, TensorInfo]) -> LensHead:

@@ -17,29 +17,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
-    AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Sam3Model,
 )
 from transformers.utils import logging
 
 from conceptseg.errors import CheckpointError, InputError, MissingExtraError, ResourceError
 from conceptseg.models.checkpoints import BUNDLED, Checkpoint, Layout, bundled_folder, open_checkpoint
 from conceptseg.models.config import CONFIG_FILE, CTM_FILE, PRIOR_FILE, ConceptSegConfig, change_protocol
+from conceptseg.models.families import Mllm, MllmConfig, mllm_class
 from conceptseg.models.hub import Hub
 from conceptseg.models.memory import check_memory, explain_out_of_memory, required_memory
 from conceptseg.models.prior import ReferencePrior
 from conceptseg.models.processing import ReasonerProcessor, load_reasoner_processor
 from conceptseg.models.reasoner import Reasoner
 from conceptseg.models.released_layout import translation_name
+from conceptseg.models.sam_files import describe_sam, read_sam_tokenizer, sam_class
 from conceptseg.models.segmenter import PromptSegmenter
 from conceptseg.models.sharding import whole_weights
 from conceptseg.models.tensor_files import read_header
 from conceptseg.models.translation import ConceptTranslation
-from conceptseg.validation import explain_mistakes
+from conceptseg.validation import explain_mistakes, first_line
 
 __all__ = [
     "BUNDLED",
@@ -48,6 +46,7 @@ __all__ = [
     "bundled_folder",
     "load_parts",
     "pick_device",
+    "read_mllm",
     "read_processor",
     "read_translation_tensors",
 ]
@@ -224,7 +223,7 @@ def _read_translation(checkpoint: Checkpoint) -> ConceptTranslation | None:
     return translation
 
 
-def read_processor(folder: Path, config: Qwen2_5_VLConfig) -> ReasonerProcessor:
+def read_processor(folder: Path, config: MllmConfig) -> ReasonerProcessor:
     """The tokenizer and image processor beside an MLLM's weights, with a chat template that shows images.
 
     Args:
@@ -239,35 +238,59 @@ def read_processor(folder: Path, config: Qwen2_5_VLConfig) -> ReasonerProcessor:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder} lacks the MLLM's tokenizer or image processor files (tokenizer.json, tokenizer_config.json, "
-            f"preprocessor_config.json); the ones of its Qwen2.5-VL fit. {_first_line(error)}"
+            f"preprocessor_config.json); the ones of its base model fit. {first_line(error)}"
         ) from error
     expected = config.image_token_id
     if processor.image_token_id != expected:
         raise CheckpointError(
             f"{folder}: pictures are token {processor.image_token_id} in its tokenizer files and {expected} in its "
-            f"{CONFIG_FILE}, so they belong to different models. Take both from one Qwen2.5-VL."
+            f"{CONFIG_FILE}, so they belong to different models. Take both from one model."
+        )
+    vision: Any = config.vision_config
+    seen = processor.image_processor
+    cut = (int(seen.patch_size), int(seen.merge_size))
+    if cut != (vision.patch_size, vision.spatial_merge_size):
+        raise CheckpointError(
+            f"{folder}: its preprocessor_config.json cuts pictures into patches of {cut[0]} pixels, "
+            f"{cut[1]} × {cut[1]} a token, its {CONFIG_FILE} has {vision.patch_size} and {vision.spatial_merge_size}, "
+            "so they belong to different models. Take both from one model."
         )
     return processor
 
 
 @whole_weights()
-def _read_mllm(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> Qwen2_5_VLForConditionalGeneration:
+def _read_mllm(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> Mllm:
     """The MLLM, where it shall be."""
-    arguments: dict[str, Any] = {"dtype": options.dtype or _default_dtype(place)}
+    arguments: dict[str, Any] = {"attn_implementation": options.attention}
     if options.bits:
         arguments["quantization_config"] = _quantisation(options.bits)
     if options.bits or options.device_map:
         arguments["device_map"] = options.device_map or {"": str(place)}
+    return read_mllm(checkpoint.mllm_folder, checkpoint.mllm_config, place, dtype=options.dtype, **arguments)
+
+
+def read_mllm(
+    folder: Path, config: MllmConfig, place: torch.device, *, dtype: torch.dtype | None = None, **arguments: Any
+) -> Mllm:
+    """An MLLM's weights, in evaluation mode and without a way to generate of its own.
+
+    Args:
+        folder: with its weights, perhaps among others.
+        config: its own.
+        place: where to, unless a device map is among the arguments.
+        dtype: of the weights; None is float32 on a CPU and bfloat16 elsewhere.
+        arguments: of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: tensors are missing or of another shape.
+        ResourceError: there is not enough memory.
+    """
     with _quiet_report(), explain_out_of_memory("loading the MLLM"):
-        loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            checkpoint.mllm_folder,
-            config=checkpoint.mllm_config,
-            attn_implementation=options.attention,
-            output_loading_info=True,
-            **arguments,
+        loaded: Any = mllm_class(config).from_pretrained(
+            folder, config=config, dtype=dtype or _default_dtype(place), output_loading_info=True, **arguments
         )
         mllm, report = loaded
-        _require_complete(checkpoint.mllm_folder, report)
+        _require_complete(folder, report)
         mllm.generation_config = _plainly(mllm.generation_config)
         return mllm.eval() if "device_map" in arguments else mllm.to(place).eval()
 
@@ -282,18 +305,28 @@ def _plainly(stored: GenerationConfig) -> GenerationConfig:
 def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> PromptSegmenter:
     folder = checkpoint.sam_folder
     with _quiet_report(), explain_out_of_memory("loading SAM 3"):
-        loaded: Any = Sam3Model.from_pretrained(
+        kind: Any = sam_class(checkpoint.sam_config)
+        loaded: Any = kind.from_pretrained(
             folder, config=checkpoint.sam_config, dtype=torch.float32, output_loading_info=True
         )
         sam, report = loaded
         _require_complete(folder, report)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder} lacks SAM 3's tokenizer files. {_first_line(error)}") from error
+        tokenizer = read_sam_tokenizer(folder)
         autocast = place.type == "cuda" if options.autocast is None else options.autocast
         precision = torch.bfloat16 if autocast else None
-        return PromptSegmenter(sam, tokenizer, prior=_read_prior(checkpoint), autocast=precision).to(place)
+        segmenter = PromptSegmenter(sam, tokenizer, prior=_read_prior(checkpoint), autocast=precision)
+        segmenter.notes = _notes_on_sam(checkpoint)
+        return segmenter.to(place)
+
+
+def _notes_on_sam(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What a person should know of a SAM 3 that is another than the concept translation was trained with."""
+    if checkpoint.config.translation is None or checkpoint.sam_config is None or checkpoint.has_own_sam:
+        return ()
+    kind = describe_sam(checkpoint.sam_config)
+    if kind == "SAM 3":
+        return ()
+    return (f"The masks are by {kind}, another SAM 3 than the concept translation was trained with.",)
 
 
 def _read_prior(checkpoint: Checkpoint) -> ReferencePrior | None:
@@ -309,7 +342,7 @@ def _read_prior(checkpoint: Checkpoint) -> ReferencePrior | None:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{checkpoint.folder} does not hold the reference prior that its config describes ({PRIOR_FILE}): "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     return prior
 
@@ -369,7 +402,3 @@ def _quiet_report() -> Iterator[None]:
             yield
         finally:
             logging.set_verbosity(before)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from conceptseg.errors import InputError
 
-__all__ = ["EVIDENCE", "Evidence", "SeenReferences", "Sight", "cover_cells", "match_references"]
+__all__ = ["EVIDENCE", "Evidence", "SeenReferences", "Sight", "cover_cells", "cross_match", "match_references"]
 
 EVIDENCE: tuple[str, ...] = (
     "marked",
@@ -35,9 +35,13 @@ EVIDENCE: tuple[str, ...] = (
 
 _NEIGHBOURS = 3
 _SELF_NEIGHBOURS = 8
+_UNLIKE_LEAD = 0.02
+"""By so much (of a cosine) what is marked as unlike the concept counts as nearer than it is."""
 _CONTRAST = 8.0
 """Brings differences of similarities, which are small, to the size of everything else."""
 _MOSTLY, _HARDLY = 0.5, 0.25
+_COMPARED_CELLS = 24
+"""Along a side, where references are compared with each other."""
 _NEITHER = 0.375
 """The share of a cell that is not judged: it counts neither as marked nor as unmarked."""
 
@@ -100,10 +104,12 @@ class SeenReferences:
     sight: Sight
     covers: Float[Tensor, "references rows columns"]
     """The share of each cell of the finest grid that is marked."""
+    unlike: SeenReferences | None = None
+    """What the concept is not, in the same form: only what is marked there counts."""
 
     def evidence_for(self, target: Sight) -> Evidence:
         """What they say of one target; see `match_references`."""
-        return match_references(target, self.sight, self.covers)
+        return match_references(target, self.sight, self.covers, self.unlike)
 
 
 def cover_cells(
@@ -124,13 +130,22 @@ def cover_cells(
     return torch.from_numpy(np.array(picture.resize((columns, rows), Image.Resampling.BOX), dtype=np.float32)) / 255
 
 
-def match_references(target: Sight, references: Sight, covers: Float[Tensor, "references rows columns"]) -> Evidence:
+def match_references(
+    target: Sight,
+    references: Sight,
+    covers: Float[Tensor, "references rows columns"],
+    unlike: SeenReferences | None = None,
+) -> Evidence:
     """Compare one target with its references.
+
+    What is marked as unlike the concept is background too, of more weight than what merely is not marked: a cell is as
+    near to the background as it is to the nearer of both.
 
     Args:
         target: of one picture.
         references: of at least one picture, from the same backbone.
         covers: the share of each cell of the finest grid that is marked (`cover_cells`).
+        unlike: marks on what the concept is not, which may lie in other pictures; None without any.
 
     Raises:
         InputError: not one target, or the numbers of references and masks differ, or there are none.
@@ -145,8 +160,14 @@ def match_references(target: Sight, references: Sight, covers: Float[Tensor, "re
     joined, theirs = target.joined(), references.joined()
     cells, known = joined[0].flatten(1).T, theirs.permute(1, 0, 2, 3).flatten(1)
     marked, unmarked = _nearest(cells @ known / scales, covers.flatten())
+    if unlike is not None:
+        unmarked = torch.maximum(unmarked, _near_unlike(cells / scales, unlike.sight.joined(), unlike.covers))
     margin = marked - unmarked
-    by_scale = [_scale_margin(a[0], b, covers) for a, b in zip(target.maps, references.maps, strict=True)]
+    others = [None] * scales if unlike is None else unlike.sight.maps
+    by_scale = [
+        _scale_margin(a[0], b, covers, None if c is None or unlike is None else (c, unlike.covers))
+        for a, b, c in zip(target.maps, references.maps, others, strict=True)
+    ]
     fine, middle, coarse = (_enlarge(by_scale[i][None, None], grid_hw)[0, 0] for i in _three_of(scales))
     maps = [
         2 * marked - 1,
@@ -160,16 +181,65 @@ def match_references(target: Sight, references: Sight, covers: Float[Tensor, "re
     return Evidence(torch.stack(maps).view(len(maps), *grid_hw))
 
 
+@torch.no_grad()
+def cross_match(seen: SeenReferences) -> Float[Tensor, "references others"]:
+    """How well each reference's mark is found by each other reference alone.
+
+    Each cell of a picture is ranked by how much nearer it is to the other one's marked cells than to its unmarked ones;
+    as many cells as are marked are taken from the top. Entries are their IoU with the mark, so that no threshold plays
+    a part; the diagonal means nothing.
+    """
+    maps = seen.sight.maps[_three_of(len(seen.sight.maps))[1]]
+    side = min(_COMPARED_CELLS, *maps.shape[-2:])
+    cells = F.normalize(F.adaptive_avg_pool2d(maps, side).flatten(2), dim=1)
+    marks = torch.stack([_most_covered(covers, side) for covers in seen.covers]).to(cells.device)
+    return torch.stack([_found_by_others(cells, marks, place) for place in range(len(cells))])
+
+
+def _found_by_others(
+    cells: Float[Tensor, "references channels cells"], marks: Bool[Tensor, "references cells"], place: int
+) -> Float[Tensor, " others"]:
+    similarity = torch.einsum("cp,rcq->rpq", cells[place], cells)
+    nearest = [similarity.masked_fill(~kind[:, None], -2.0).amax(dim=2) for kind in (marks, ~marks)]
+    ranked = (nearest[0] - nearest[1]).argsort(dim=1, descending=True)[:, : int(marks[place].sum())]
+    hits = marks[place][ranked].sum(dim=1)
+    return hits / (2 * marks[place].sum() - hits)
+
+
+def _most_covered(covers: Float[Tensor, "rows columns"], side: int) -> Bool[Tensor, " cells"]:
+    """The cells of a coarser grid that are mostly marked; at least one is, and one is not."""
+    shares = F.adaptive_avg_pool2d(covers[None], side).flatten()
+    marked = shares > _MOSTLY
+    marked[shares.argmax()] = True
+    marked[shares.argmin()] = False
+    return marked
+
+
 def _three_of(scales: int) -> tuple[int, int, int]:
     """The finest, a middle and the coarsest scale of a backbone with any number of them."""
     return 0, scales // 2, scales - 1
 
 
-def _scale_margin(target: Tensor, references: Tensor, covers: Tensor) -> Float[Tensor, "rows columns"]:
-    """The margin of one scale alone, on its own grid."""
-    shares = F.adaptive_avg_pool2d(covers[:, None], (references.shape[-2], references.shape[-1]))[:, 0]
-    marked, unmarked = _nearest(target.flatten(1).T @ references.permute(1, 0, 2, 3).flatten(1), shares.flatten())
+def _scale_margin(
+    target: Tensor, references: Tensor, covers: Tensor, unlike: tuple[Tensor, Tensor] | None
+) -> Float[Tensor, "rows columns"]:
+    """The margin of one scale alone, on its own grid; `unlike` is a map of it with its covers."""
+    shares, cells = _on_grid_of(references, covers), target.flatten(1).T
+    marked, unmarked = _nearest(cells @ references.permute(1, 0, 2, 3).flatten(1), shares.flatten())
+    if unlike is not None:
+        unmarked = torch.maximum(unmarked, _near_unlike(cells, unlike[0], _on_grid_of(*unlike)))
     return (marked - unmarked).view(target.shape[-2:])
+
+
+def _on_grid_of(seen: Tensor, covers: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(covers[:, None], (seen.shape[-2], seen.shape[-1]))[:, 0]
+
+
+def _near_unlike(cells: Float[Tensor, "cells channels"], seen: Tensor, covers: Tensor) -> Float[Tensor, " cells"]:
+    """Mean similarity of each cell to the nearest cells of what the concept is not, with the lead that it has."""
+    chosen = _split(covers.flatten())[0]
+    similarity = (cells @ seen.permute(1, 0, 2, 3).flatten(1))[:, chosen]
+    return similarity.topk(min(_NEIGHBOURS, int(chosen.sum())), dim=1).values.mean(dim=1) + _UNLIKE_LEAD
 
 
 def _nearest(similarity: Float[Tensor, "cells known"], shares: Float[Tensor, " known"]) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Sam3Config, Sam3Model
 
 from conceptseg.errors import ResourceError
+from conceptseg.models.families import MllmConfig, mllm_class
+from conceptseg.models.sam_files import SamConfig, sam_model
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 
 __all__ = ["BITS", "MemoryEstimate", "check_memory", "device_memory", "explain_out_of_memory", "required_memory"]
@@ -51,8 +52,8 @@ class MemoryEstimate:
 
 
 def required_memory(
-    mllm: Qwen2_5_VLConfig,
-    sam: Sam3Config | None,
+    mllm: MllmConfig,
+    sam: SamConfig | None,
     translation: TranslationConfig | None,
     *,
     bits: Sequence[int] = BITS,
@@ -68,9 +69,9 @@ def required_memory(
         batch_size: images reasoned about at a time.
     """
     with torch.device("meta"):
-        model = Qwen2_5_VLForConditionalGeneration(mllm)
+        model = mllm_class(mllm)(mllm)
         model.tie_weights()
-        sam_bytes = _FLOAT32_BYTES * _count(Sam3Model(sam)) if sam else 0
+        sam_bytes = _FLOAT32_BYTES * _count(sam_model(sam)) if sam else 0
         translation_bytes = _FLOAT32_BYTES * _count(ConceptTranslation(translation)) if translation else 0
     total = _count(model)
     layers = (module for module in model.model.language_model.modules() if isinstance(module, nn.Linear))
@@ -142,9 +143,9 @@ def _weight_bytes(total: int, quantised: int, bits: int) -> int:
     return int(2 * (total - quantised) + quantised * width / 8)
 
 
-def _cache_bytes(config: Qwen2_5_VLConfig, bits: int) -> int:
+def _cache_bytes(config: MllmConfig, bits: int) -> int:
     text: Any = config.text_config
-    head_width = text.hidden_size // text.num_attention_heads
+    head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     values = 2 * text.num_hidden_layers * text.num_key_value_heads * head_width
     return values * max(bits, 16) // 8 * (_PROMPT_TOKENS + _RESPONSE_TOKENS)
 

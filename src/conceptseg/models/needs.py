@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import Qwen2_5_VLConfig, Sam3Config
+from transformers import Sam3Config
 
 from conceptseg.models.checkpoints import parts_of
 from conceptseg.models.config import CONFIG_FILE, ConceptSegConfig, read_json
+from conceptseg.models.families import MllmConfig
 from conceptseg.models.full_size import KNOWN_MODELS, qwen2_5_vl_config
 from conceptseg.models.hub import Hub, Source, hub_settings, resolve
 from conceptseg.models.memory import BITS, MemoryEstimate, required_memory
 from conceptseg.models.released_layout import is_released_layout, mllm_config, translation_config
-from conceptseg.models.sam_files import SAM_REPO, sam_config
+from conceptseg.models.sam_files import SAM_REPO, SamConfig, sam_config
 from conceptseg.models.tensor_files import read_headers
 from conceptseg.models.translation import TranslationConfig
 
@@ -49,7 +50,7 @@ def estimate_memory(
 
 def _sizes(
     home: Source, others: Sequence[Source], sam: str | None, hub: Hub | None
-) -> tuple[Qwen2_5_VLConfig, Sam3Config, TranslationConfig | None]:
+) -> tuple[MllmConfig, SamConfig, TranslationConfig | None]:
     folder = resolve(home, hub=hub, only=CONFIG_FILE)
     if read_json(folder / CONFIG_FILE).get("format") != "conceptseg":
         mllm, translation = _mllm_sizes(home, hub)
@@ -68,7 +69,7 @@ def _part(home: Source, name: str, hub: Hub | None) -> Source:
     return Source(str(resolve(home, hub=hub, only=f"{name}/{CONFIG_FILE}") / name))
 
 
-def _mllm_sizes(source: Source, hub: Hub | None) -> tuple[Qwen2_5_VLConfig, TranslationConfig | None]:
+def _mllm_sizes(source: Source, hub: Hub | None) -> tuple[MllmConfig, TranslationConfig | None]:
     """Sizes of an MLLM and of the concept translation beside it: from its tensors' headers if they are here."""
     folder = resolve(source, hub=hub, only=CONFIG_FILE)
     raw = read_json(folder / CONFIG_FILE)
@@ -84,7 +85,7 @@ def _mllm_sizes(source: Source, hub: Hub | None) -> tuple[Qwen2_5_VLConfig, Tran
     return config, TranslationConfig(hidden_size=text_config.hidden_size, num_queries=queries) if queries else None
 
 
-def _sam_sizes(source: Source, hub: Hub | None) -> Sam3Config:
+def _sam_sizes(source: Source, hub: Hub | None) -> SamConfig:
     if source.repo_id == SAM_REPO:
         return Sam3Config()  # published, and gated
     folder = resolve(source, hub=hub, only=CONFIG_FILE)

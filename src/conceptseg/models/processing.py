@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
     Qwen2_5_VLConfig,
+    Qwen3VLConfig,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils import is_torchvision_available
@@ -181,8 +182,8 @@ def load_reasoner_processor(folder: str | Path) -> ReasonerProcessor:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # never asks to run code
     if len(tokenizer(IMAGE_TOKEN, add_special_tokens=False).input_ids) != 1:
         raise CheckpointError(
-            f"{folder}: its tokenizer has no {IMAGE_TOKEN}, which stands for pictures. The tokenizer files of its "
-            "Qwen2.5-VL (tokenizer.json, tokenizer_config.json) fit."
+            f"{folder}: its tokenizer has no {IMAGE_TOKEN}, which stands for pictures. The tokenizer files of its base "
+            "model (tokenizer.json, tokenizer_config.json) fit."
         )
     template = pick_chat_template(Path(folder), tokenizer)
     processor = ReasonerProcessor(Qwen2VLImageProcessorPil.from_pretrained(folder), tokenizer, template.text)
@@ -191,4 +192,5 @@ def load_reasoner_processor(folder: str | Path) -> ReasonerProcessor:
 
 
 if not is_torchvision_available():  # where it is, transformers' own processor opens what is saved here
-    AutoProcessor.register(Qwen2_5_VLConfig, ReasonerProcessor, exist_ok=True)
+    for _kind in (Qwen2_5_VLConfig, Qwen3VLConfig):
+        AutoProcessor.register(_kind, ReasonerProcessor, exist_ok=True)

@@ -6,7 +6,7 @@ the checkpoint, such as nano's, goes with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,12 +14,14 @@ from typing import Any, Protocol, runtime_checkable
 from huggingface_hub import HfApi, errors
 
 from conceptseg.errors import HubAccessError, InputError
+from conceptseg.models.calibrated_router import ROUTER_FILE
+from conceptseg.models.calibration import CALIBRATION_FILE
 from conceptseg.models.config import CTM_FILE, PRIOR_FILE, ConceptSegConfig
 
-__all__ = ["HubWriter", "is_hub_id", "push_folder", "repository_for"]
+__all__ = ["HubWriter", "commit_folder", "is_hub_id", "push_folder", "repository_for"]
 
 _CARD = "README.md"
-_REPLACED = (CTM_FILE, PRIOR_FILE, "mllm/*", "sam/*")
+_REPLACED = (CTM_FILE, PRIOR_FILE, CALIBRATION_FILE, ROUTER_FILE, "mllm/*", "sam/*")
 """What an earlier checkpoint in the repository must not leave behind."""
 
 _LICENCES = frozenset({"apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0", "unknown"})
@@ -95,15 +97,45 @@ def push_folder(
         HubAccessError: no login, no right to write, or no network.
     """
     config = ConceptSegConfig.read(folder)
+    how: dict[str, Any] = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
+    return commit_folder(folder, repo_id, writer, card=_card(config, repo_id), replaced=_REPLACED, **how)
+
+
+def commit_folder(
+    folder: Path,
+    repo_id: str,
+    writer: HubWriter,
+    *,
+    card: str,
+    replaced: Sequence[str],
+    commit_message: str,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Upload a folder's files in one commit; otherwise as `push_folder`.
+
+    Args:
+        folder: whose files are uploaded.
+        repo_id: as given to `repository_for`.
+        writer: from `repository_for`.
+        card: README.md where the repository has none yet.
+        replaced: patterns of what an earlier commit must not leave behind.
+        commit_message: of the commit.
+        revision: as for `push_folder`.
+        create_pr: as for `push_folder`.
+
+    Raises:
+        HubAccessError: no login, no right to write, or no network.
+    """
     with _explained(repo_id):
         if revision and not create_pr:
             writer.create_branch(repo_id, branch=revision, exist_ok=True)
         if not writer.file_exists(repo_id, _CARD):
-            (folder / _CARD).write_text(_card(config, repo_id), encoding="utf-8")
+            (folder / _CARD).write_text(card, encoding="utf-8")
         done = writer.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
-            delete_patterns=list(_REPLACED),
+            delete_patterns=list(replaced),
             commit_message=commit_message,
             revision=revision,
             create_pr=create_pr,

@@ -1,9 +1,9 @@
-"""The MLLM (Qwen2.5-VL) as reasoner: from prompts to responses and the hidden states of their tokens."""
+"""The MLLM (Qwen2.5-VL or Qwen3-VL) as reasoner: from prompts to responses and the hidden states of their tokens."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +13,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BatchFeature, GenerationConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import BatchFeature
 
+from conceptseg.data.fingerprints import fingerprint_picture
+from conceptseg.errors import InputError
+from conceptseg.models.beginnings import Beginnings, weights_version
+from conceptseg.models.drafting import Drafts, Echo, TagDraft, TokenTexts
+from conceptseg.models.families import Mllm
+from conceptseg.models.generating import Row, Writer, chooser
 from conceptseg.models.locks import SharedLock
+from conceptseg.models.opening import SharedStart, common_start, opening_of, read_start
 from conceptseg.models.processing import (
     ReasonerProcessor,
     as_plain_text,
@@ -36,6 +43,8 @@ class Prompt:
     system: str = ""
     text_first: bool = False
     """Whether the text stands before the images."""
+    parts: tuple[str, ...] = ()
+    """The parts that its response should have, in order, where that is known."""
 
     def messages(self) -> list[dict[str, Any]]:
         """The prompt in transformers' chat format (images as placeholders); control tokens in its text are text."""
@@ -57,6 +66,8 @@ class Generation:
     """Last-layer states, after the final norm, of the response tokens fed as input (the end token included)."""
     mask: Bool[Tensor, "batch tokens"]
     """True on response tokens up to and including the first end token."""
+    passes: int = 0
+    """Passes through the MLLM that writing took, the one over the prompt included; 0 where nothing was written."""
 
     @property
     def truncated(self) -> list[bool]:
@@ -67,33 +78,34 @@ class Generation:
 
 
 class Reasoner(nn.Module):
-    """Qwen2.5-VL with its processor: batched, left-padded prompts; generation that keeps the hidden states.
+    """An MLLM with its processor: batched, left-padded prompts; generation that keeps the hidden states.
 
     The MLLM may be given as a function that reads it: it is then read by the first call that needs it, and `release`
     gives its memory back until the next.
 
-    Any number of threads may call it: they take turns, since a generation leaves traces in the MLLM (rotary offsets,
-    the hook that keeps the states) and in the tokenizer. Whoever runs `mllm` by hand meanwhile holds `lock`.
+    Any number of threads may call it: they take turns, since the tokenizer and what is kept of prompts are shared.
+    Whoever runs `mllm` by hand meanwhile holds `lock`.
     """
 
     def __init__(
         self,
-        mllm: Qwen2_5_VLForConditionalGeneration | Callable[[], Qwen2_5_VLForConditionalGeneration],
+        mllm: Mllm | Callable[[], Mllm],
         processor: ReasonerProcessor,
     ) -> None:
         super().__init__()
-        self._mllm = mllm if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else None
-        self._read_mllm = None if isinstance(mllm, Qwen2_5_VLForConditionalGeneration) else mllm
+        self._mllm = mllm if isinstance(mllm, Mllm) else None
+        self._read_mllm = None if isinstance(mllm, Mllm) else mllm
         self.processor = processor
         self.lock = SharedLock()
+        self._beginnings = Beginnings()
 
     @property
-    def mllm(self) -> Qwen2_5_VLForConditionalGeneration:
+    def mllm(self) -> Mllm:
         """The MLLM, read now if it has not been."""
         with self.lock:
             if self._mllm is None and self._read_mllm is not None:
                 self._mllm = self._read_mllm()
-            return cast(Qwen2_5_VLForConditionalGeneration, self._mllm)
+            return cast(Mllm, self._mllm)
 
     @property
     def is_loaded(self) -> bool:
@@ -106,8 +118,14 @@ class Reasoner(nn.Module):
             return
         with self.lock:
             self._mllm = None
+            self.forget()
             gc.collect()
             torch.cuda.empty_cache()
+
+    def forget(self) -> None:
+        """Let go what is kept of prompts for others that begin alike."""
+        with self.lock:
+            self._beginnings.clear()
 
     @property
     def hidden_size(self) -> int:
@@ -208,11 +226,13 @@ class Reasoner(nn.Module):
         top_p: float = 1.0,
         begun: Sequence[str] = (),
         seed: int | None = None,
+        remember: bool = False,
     ) -> Generation:
         """Responses to a batch of prompts, greedy unless `temperature` > 0.
 
-        The states come out of the generation itself: each step's state is caught at the final norm, and the last
-        token, which generation never feeds back, costs one cached step. No second pass over the prompt.
+        The states come out of the generation itself: each pass's are kept, and the last token, which no further one
+        follows, is read as well. No second pass over the prompt. Of prompts that say what parts their responses have,
+        the tags are drafted rather than written (`conceptseg.models.drafting`).
 
         Args:
             prompts: any number.
@@ -222,32 +242,62 @@ class Reasoner(nn.Module):
             begun: how each response begins, to be gone on with; it is part of the response, its states included, but
                 read in one pass with the prompt instead of being written token by token.
             seed: of the sampling; None takes torch's own state.
+            remember: whether what is read before the last picture is kept for prompts that begin alike, where all of
+                these do. Greedily, what was said to them is then expected to be said again, and confirmed or not.
         """
-        config = self._generation_config(max_new_tokens, temperature, top_p)
+        if not prompts:
+            raise InputError("There is nothing to respond to: give at least one prompt.")
         with self.lock:
+            begun_ids = self.response_ids(begun, ended=False) if begun else [[] for _ in prompts]
             inputs = self.encode(prompts, begun, ended=False) if begun else self.encode(prompts)
-            lengths = self.count_tokens(begun) if begun else [0] * len(prompts)
-            mllm: Any = self.mllm
-            with _states_of_steps(mllm, max(lengths, default=0)) as steps, _drawn_by(seed, mllm.device):
-                output = mllm.generate(**inputs, generation_config=config)
-                self._feed_last_token(output, inputs)
-        return self._as_generation(output.sequences, inputs.input_ids.shape[1], lengths, steps)
+            start = self._shared_beginning(prompts, inputs) if remember else None
+            earlier = start.kept.responses if start is not None and temperature <= 0 and not any(begun) else ()
+            rows = [self._row(*one, earlier) for one in zip(prompts, begun_ids, strict=True)]
+            writer = Writer(self.mllm, chooser(temperature, top_p), self.end_token_ids, max_new_tokens)
+            with _drawn_by(seed, self.mllm.device):
+                writer.write(opening_of(self.mllm, inputs, start), rows)
+            if start is not None and not any(begun):
+                start.kept.responses.extend(row.tokens for row in rows)
+            return self._as_generation(rows, begun_ids, writer.passes)
 
-    def _as_generation(
-        self, sequences: Tensor, width: int, begun: Sequence[int], steps: Sequence[Tensor]
-    ) -> Generation:
-        """What is response in a batch whose first `width` columns end with the `begun` tokens of each row."""
-        longest = max(begun, default=0)
-        written, ended = self._response_mask(sequences[:, width:])
-        position = torch.arange(longest, device=sequences.device)
-        given = position >= longest - torch.tensor(begun, device=sequences.device)[:, None]
-        token_ids, mask = sequences[:, width - longest :], torch.cat([given, written], dim=1)
-        texts = self.processor.tokenizer.batch_decode(
-            [row[keep] for row, keep in zip(token_ids, mask, strict=True)], skip_special_tokens=True
-        )
-        # The first call is the prompt's own pass; its last states belong to what is begun, if that is nothing to none.
-        states = torch.cat([steps[0][:, steps[0].shape[1] - longest :], *steps[1:]], dim=1)
-        return Generation(texts, token_ids, states, mask, _ended=ended)
+    def _row(self, prompt: Prompt, begun: list[int], earlier: Iterable[Sequence[int]]) -> Row:
+        tags = TagDraft(prompt.parts, self._token_texts, self.end_token_id)
+        drafts = Drafts(Echo(earlier), tags)
+        drafts.see(begun)
+        return Row(drafts, list(begun))
+
+    @cached_property
+    def _token_texts(self) -> TokenTexts:
+        return TokenTexts(self.processor.tokenizer)
+
+    def _shared_beginning(self, prompts: Sequence[Prompt], inputs: BatchFeature) -> SharedStart | None:
+        """What all prompts begin with, read now if it has not been; None where they begin differently, or hardly."""
+        image_token: Any = self.processor.image_token_id
+        start = common_start(inputs, [len(prompt.images) for prompt in prompts], int(image_token))
+        if start is None:
+            return None
+        pictures = [[fingerprint_picture(one) for one in p.images[: start.pictures]] for p in prompts]
+        if any(others != pictures[0] for others in pictures):
+            return None
+        key = (start.tokens, tuple(pictures[0]), weights_version(self.mllm))
+        kept = self._beginnings.find(key)
+        return SharedStart(start, kept or self._beginnings.keep(key, read_start(self.mllm, inputs, start)))
+
+    def _as_generation(self, rows: Sequence[Row], begun: Sequence[Sequence[int]], passes: int) -> Generation:
+        """Rows side by side: what is begun ends where what is written begins, padded to the left and to the right."""
+        longest = max(map(len, begun))
+        places = [range(longest - len(given), longest + row.written) for row, given in zip(rows, begun, strict=True)]
+        states = [torch.cat(row.states) for row in rows]
+        shape = (len(rows), max(place.stop for place in places))
+        token_ids = torch.full(shape, self.pad_token_id, device=states[0].device)
+        mask = torch.zeros(shape, dtype=torch.bool, device=states[0].device)
+        hidden = states[0].new_zeros(*shape, states[0].shape[-1])
+        for number, (row, place) in enumerate(zip(rows, places, strict=True)):
+            token_ids[number, place.start : place.stop] = torch.tensor(row.tokens, device=token_ids.device)
+            mask[number, place.start : place.stop] = True
+            hidden[number, place.start : place.stop] = states[number]
+        texts = self.processor.tokenizer.batch_decode([row.tokens for row in rows], skip_special_tokens=True)
+        return Generation(texts, token_ids, hidden, mask, passes, _ended=tuple(row.ended for row in rows))
 
     def hidden_states_of(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Generation:
         """The same states for responses that are already written, by one full pass over prompt and response."""
@@ -261,40 +311,6 @@ class Reasoner(nn.Module):
         token_ids = inputs.input_ids[:, -longest:]
         return Generation(list(responses), token_ids, states[:, -longest:], mask, _ended=(True,) * len(responses))
 
-    def _generation_config(self, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
-        # All are named, because what is not is taken from the checkpoint (Qwen2.5-VL: 0.1, 0.001, 1), or, of top_k, is
-        # 50. Greedily they are at transformers' neutral values, at which it does not warn of them.
-        chance: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-        greedy: dict[str, Any] = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
-        return GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            eos_token_id=list(self.end_token_ids),
-            pad_token_id=self.pad_token_id,
-            return_dict_in_generate=True,
-            use_cache=True,
-            # Named, because a checkpoint's own 1.05 (Qwen2.5-VL) would punish coordinates that occur twice.
-            repetition_penalty=1.0,
-            **(chance if temperature > 0 else greedy),
-        )
-
-    def _feed_last_token(self, output: Any, inputs: BatchFeature) -> None:
-        width = output.sequences.shape[1]
-        attention_mask = torch.ones_like(output.sequences)
-        attention_mask[:, : inputs.attention_mask.shape[1]] = inputs.attention_mask
-        positions = attention_mask.cumsum(dim=1)[:, -1:] - 1 + self.mllm.model.rope_deltas
-        self.mllm.model(
-            input_ids=output.sequences[:, width - 1 :],
-            attention_mask=attention_mask,
-            position_ids=positions[None].expand(3, -1, -1),
-            past_key_values=output.past_key_values,
-            use_cache=True,
-        )
-
-    def _response_mask(self, token_ids: Tensor) -> tuple[Tensor, tuple[bool, ...]]:
-        is_end = torch.isin(token_ids, torch.tensor(self.end_token_ids, device=token_ids.device))
-        ends_before = is_end.cumsum(dim=1) - is_end.long()
-        return ends_before == 0, tuple(is_end.any(dim=1).tolist())
-
 
 @contextmanager
 def _drawn_by(seed: int | None, device: torch.device) -> Iterator[None]:
@@ -305,19 +321,3 @@ def _drawn_by(seed: int | None, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _states_of_steps(mllm: Qwen2_5_VLForConditionalGeneration, begun: int = 0) -> Iterator[list[Tensor]]:
-    """Collect the states of every pass through the language model's final norm: the last position's, and of the first
-    pass, which reads the prompt, as many as there are begun."""
-    steps: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: object, states: Tensor) -> None:
-        steps.append(states[:, -(1 if steps else max(1, begun)) :].detach())
-
-    hook = mllm.model.language_model.norm.register_forward_hook(keep)
-    try:
-        yield steps
-    finally:
-        hook.remove()

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from conceptseg.errors import CheckpointError
+from conceptseg.models.families import QWEN2_5_VL, QWEN3_VL, MllmConfig, mllm_class
 from conceptseg.models.tensor_files import TensorInfo
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 
@@ -79,18 +79,21 @@ def translation_config(tensors: Mapping[str, TensorInfo]) -> TranslationConfig:
     )
 
 
-def mllm_config(raw: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> Qwen2_5_VLConfig:
+def mllm_config(raw: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> MllmConfig:
     """The MLLM's config from a `config.json` of any age.
 
     Under the type `qwen2_vl` the vision part's `hidden_size` may mean the output's width, as it did for Qwen2-VL;
     there the sizes are read from the tensors.
 
     Raises:
-        CheckpointError: it is another kind of model, Qwen2-VL itself included.
+        CheckpointError: it is another kind of model, Qwen2-VL itself included, or its weights are quantised.
     """
     kind = raw.get("model_type")
+    _refuse_quantised(raw)
+    if kind == QWEN3_VL.kind:
+        return QWEN3_VL.config.from_dict(dict(raw))
     if kind not in ("qwen2_vl", "qwen2_5_vl"):
-        raise CheckpointError(f"Expected a Qwen2.5-VL model (model_type qwen2_5_vl), got {kind!r}.")
+        raise CheckpointError(f"Expected a Qwen2.5-VL or Qwen3-VL (model_type qwen2_5_vl, qwen3_vl), got {kind!r}.")
     names = {mllm_name(name): info for name, info in tensors.items()}
     if "model.visual.blocks.0.mlp.fc1.weight" in names:
         raise CheckpointError("This is a Qwen2-VL; ConceptSeg-R1 is built on Qwen2.5-VL, whose vision tower differs.")
@@ -100,20 +103,29 @@ def mllm_config(raw: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> Qw
         vision |= _vision_sizes(names)
     config["model_type"] = "qwen2_5_vl"
     config["vision_config"] = vision | {"model_type": "qwen2_5_vl"}
-    return Qwen2_5_VLConfig.from_dict(config)
+    return QWEN2_5_VL.config.from_dict(config)
 
 
-def expected_shapes(config: Qwen2_5_VLConfig) -> dict[str, tuple[int, ...]]:
+def _refuse_quantised(raw: Mapping[str, Any]) -> None:
+    """Weights that are stored quantised have other names and shapes, and each method its own package to read them."""
+    quantised = raw.get("quantization_config") or raw.get("compression_config")
+    if quantised:
+        method = quantised.get("quant_method", "an unnamed method") if isinstance(quantised, Mapping) else quantised
+        raise CheckpointError(
+            f"Its weights are stored quantised ({method}), which is not read. Take the repository with the weights in "
+            "16 bits (its name without -FP8, -AWQ, -GPTQ, -bnb-4bit); --bits 8 and --bits 4 quantise while loading."
+        )
+
+
+def expected_shapes(config: MllmConfig) -> dict[str, tuple[int, ...]]:
     """Every tensor that a checkpoint of an MLLM must hold, tied copies excluded; nothing is allocated."""
     with torch.device("meta"):
-        mllm = Qwen2_5_VLForConditionalGeneration(config)
+        mllm = mllm_class(config)(config)
     tied = mllm.all_tied_weights_keys if config.tie_word_embeddings else {}
     return {name: tuple(tensor.shape) for name, tensor in mllm.state_dict().items() if name not in tied}
 
 
-def check_fit(
-    tensors: Mapping[str, TensorInfo], config: Qwen2_5_VLConfig, translation: TranslationConfig | None
-) -> None:
+def check_fit(tensors: Mapping[str, TensorInfo], config: MllmConfig, translation: TranslationConfig | None) -> None:
     """Hold the tensors of a checkpoint against what its sizes call for, in either generation of names.
 
     Raises:

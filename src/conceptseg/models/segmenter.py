@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, Sam3Model
+from transformers import PreTrainedTokenizerBase, Sam3Config
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
@@ -31,6 +31,7 @@ from conceptseg.models.locks import SharedLock
 from conceptseg.models.matching import Evidence, SeenReferences, Sight, cover_cells
 from conceptseg.models.prior import ReferencePrior
 from conceptseg.models.processing import as_plain_text, knows_capitals, tokenize
+from conceptseg.models.sam_files import SamModel
 from conceptseg.words import tidy_words, usable_words
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
 
 _PIXEL_MEAN = 0.5
 _PIXEL_STD = 0.5
+_LITE_TEXT_TOKENS = 32  # as transformers' processor of SAM 3 pads
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,18 +153,20 @@ class PromptSegmenter(nn.Module):
 
     def __init__(
         self,
-        sam: Sam3Model,
+        sam: SamModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
         prior: ReferencePrior | None = None,
         autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        pool_without_torchvision(sam.geometry_encoder)
-        self.sam = sam
+        self.sam: Any = sam
+        pool_without_torchvision(self.sam.geometry_encoder)
         self.tokenizer = tokenizer
         self.prior = prior
         self.autocast = autocast
+        self.notes: tuple[str, ...] = ()
+        """What a person should know of this SAM 3."""
         self.lock = SharedLock()
 
     @property
@@ -180,8 +184,16 @@ class PromptSegmenter(nn.Module):
     @property
     def max_text_tokens(self) -> int:
         """Longest text the text encoder takes, in tokens, start and end included (32 at full size)."""
+        if self._reads_whole_rows:
+            return _LITE_TEXT_TOKENS
         config: Any = self.sam.config.text_config
         return int(config.max_position_embeddings)
+
+    @property
+    def _reads_whole_rows(self) -> bool:
+        """Whether the text encoder looks at padding too, as SAM3-LiteText's does: it convolves over the whole row and
+        stretches its positions over it, so that every text has to come in a row of the one length it was trained on."""
+        return not isinstance(self.sam.config, Sam3Config)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Float[Tensor, "batch 3 side side"]:
         """Images of any size as SAM 3's input: stretched to a square, scaled to [-1, 1]."""
@@ -306,7 +318,7 @@ class PromptSegmenter(nn.Module):
             tokens = tokenize(
                 self.tokenizer,
                 [self._as_read(text) for text in texts],
-                padding=True,
+                padding="max_length" if self._reads_whole_rows else True,
                 truncation=True,
                 max_length=self.max_text_tokens,
                 return_tensors="pt",

@@ -16,9 +16,19 @@ from typing import Any
 
 from conceptseg.errors import CheckpointError
 
-__all__ = ["INDEX_FILE", "WEIGHTS_FILE", "TensorInfo", "find_weight_files", "read_header", "read_headers"]
+__all__ = [
+    "ADAPTER_FILE",
+    "INDEX_FILE",
+    "WEIGHTS_FILE",
+    "TensorInfo",
+    "explain_adapter",
+    "find_weight_files",
+    "read_header",
+    "read_headers",
+]
 
 WEIGHTS_FILE = "model.safetensors"
+ADAPTER_FILE = "adapter_config.json"
 INDEX_FILE = "model.safetensors.index.json"
 
 _PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
@@ -148,7 +158,25 @@ def _names_in_index(folder: Path) -> Iterable[str]:
     return _read_index(folder) if (folder / INDEX_FILE).is_file() else ()
 
 
+def explain_adapter(folder: Path) -> str | None:
+    """What to do about a folder that holds a LoRA adapter in place of a model; None if it does not."""
+    path = folder / ADAPTER_FILE
+    if not path.is_file():
+        return None
+    try:
+        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        base = None
+    of = f" of {base}" if base else ""
+    return (
+        f"{folder} holds a LoRA adapter{of}, not a model. Merge it (peft: `merge_and_unload`, then `save_pretrained`) "
+        "and name the merged folder."
+    )
+
+
 def _why_no_weights(folder: Path) -> str:
+    if adapter := explain_adapter(folder):
+        return adapter
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES)
     if pickled:
         return (

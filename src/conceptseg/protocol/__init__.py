@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from conceptseg.protocol.mosaic import Mosaic, build_mosaic
-from conceptseg.protocol.response import Problem, Response, format_box, format_response, parse_response, what_is_induced
+from conceptseg.protocol.response import (
+    Problem,
+    Response,
+    expected_parts,
+    format_box,
+    format_response,
+    parse_response,
+    what_is_induced,
+)
 from conceptseg.protocol.template import SYSTEM_PROMPT, Template, read_template, render_prompt, template_names
 
 __all__ = [
@@ -13,6 +21,7 @@ __all__ = [
     "Response",
     "Template",
     "build_mosaic",
+    "expected_parts",
     "format_box",
     "format_response",
     "parse_response",

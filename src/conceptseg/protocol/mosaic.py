@@ -15,6 +15,7 @@ from conceptseg.images import resize_image
 __all__ = ["Mosaic", "build_mosaic"]
 
 _RED = (255, 0, 0)
+_BLUE = (0, 0, 255)
 _STROKE_PER_PX = 2 / 600  # the released mosaics: 2 px wide lines on a canvas of 600
 
 
@@ -27,7 +28,8 @@ class Mosaic:
     """
 
     image: Image.Image
-    """The canvas, RGB, `canvas_px` × `canvas_px`, with the shown boxes drawn in red."""
+    """The canvas, RGB, `canvas_px` × `canvas_px`, with the shown boxes drawn in red
+    (and those of what the target is not in blue)."""
     grid: int
     """K, the number of cells along one side."""
     canvas_px: int
@@ -40,6 +42,8 @@ class Mosaic:
     """The reference whose box is neither drawn nor told, for the model to find (𝒬 of §3.2); None without one."""
     notes: tuple[str, ...] = ()
     """What the reader of an answer should know of the references, e.g. that one's mask is empty."""
+    unlike_boxes: tuple[BoxXYXY, ...] = ()
+    """Boxes of what the target is not, drawn in blue, in canvas pixels; none of `boxes_xyxy`."""
 
     @property
     def shown_boxes(self) -> tuple[BoxXYXY, ...]:
@@ -52,7 +56,12 @@ class Mosaic:
 
 
 def build_mosaic(
-    images: Sequence[Image.Image], boxes: Sequence[BoxXYXY | None], *, canvas_px: int, proxy: bool = True
+    images: Sequence[Image.Image],
+    boxes: Sequence[BoxXYXY | None],
+    *,
+    canvas_px: int,
+    proxy: bool = True,
+    unlike: Sequence[int] = (),
 ) -> Mosaic:
     """Lay references out as the K×K mosaic of §3.2 / D.3, K = ⌈√n⌉.
 
@@ -65,13 +74,15 @@ def build_mosaic(
         canvas_px: The canvas's side in pixels, at least K. Choose a multiple of the MLLM's patch × merge, so that the
             model sees the canvas unresized.
         proxy: Whether to withhold a box for verification.
+        unlike: Places of pictures whose box marks what the target is not: it is drawn in blue, and never withheld.
 
     Raises:
         InputError: no pictures, another number of boxes, a box outside its picture, or a canvas below K pixels.
     """
     grid = _checked_grid(len(images), len(boxes), canvas_px)
     sizes_hw = tuple((image.height, image.width) for image in images)
-    has_proxy = proxy and boxes[0] is not None and any(box is not None for box in boxes[1:])
+    like = [place for place, box in enumerate(boxes) if box is not None and place not in unlike]
+    has_proxy = proxy and len(like) > 1 and like[0] == 0
     canvas = Image.new("RGB", (canvas_px, canvas_px))
     placed: list[BoxXYXY | None] = []
     for index, (image, box) in enumerate(zip(images, boxes, strict=True)):
@@ -80,8 +91,11 @@ def build_mosaic(
         canvas.paste(resize_image(image.convert("RGB"), cell_hw), (left, top))
         inside = None if box is None else _checked_box(box, sizes_hw[index], index)
         placed.append(None if inside is None else scale_box(inside, sizes_hw[index], cell_hw, (left, top)))
-    mosaic = Mosaic(canvas, grid, canvas_px, sizes_hw, tuple(placed), 0 if has_proxy else None)
-    _draw_boxes(canvas, mosaic.shown_boxes)
+    targets = tuple(None if place in unlike else box for place, box in enumerate(placed))
+    others = tuple(box for place in unlike if (box := placed[place]) is not None)
+    mosaic = Mosaic(canvas, grid, canvas_px, sizes_hw, targets, 0 if has_proxy else None, unlike_boxes=others)
+    _draw_boxes(canvas, others, _BLUE)
+    _draw_boxes(canvas, mosaic.shown_boxes, _RED)
     return mosaic
 
 
@@ -113,13 +127,13 @@ def _cell(index: int, grid: int, canvas_px: int) -> tuple[int, int, int, int]:
     return edges[0], edges[1], edges[2], edges[3]
 
 
-def _draw_boxes(canvas: Image.Image, boxes: Sequence[BoxXYXY]) -> None:
-    """Red outlines inside the boxes as the prompt words them, in proportion to the canvas and at least 1 px wide."""
+def _draw_boxes(canvas: Image.Image, boxes: Sequence[BoxXYXY], colour: tuple[int, int, int]) -> None:
+    """Outlines inside the boxes as the prompt words them, in proportion to the canvas and at least 1 px wide."""
     stroke_px = max(1, round(canvas.width * _STROKE_PER_PX))
     for box in boxes:
         left, top, right, bottom = round_box(box)
         inner = (left + stroke_px, top + stroke_px, right - stroke_px, bottom - stroke_px)
         inside = canvas.crop(inner) if inner[0] < inner[2] and inner[1] < inner[3] else None
-        canvas.paste(_RED, (left, top, right, bottom))
+        canvas.paste(colour, (left, top, right, bottom))
         if inside:
             canvas.paste(inside, inner[:2])

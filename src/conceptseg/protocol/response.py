@@ -26,6 +26,7 @@ __all__ = [
     "ANSWER_WORDS",
     "Problem",
     "Response",
+    "expected_parts",
     "format_box",
     "format_response",
     "parse_response",
@@ -76,7 +77,8 @@ _TAGS = (*_OPEN.values(), *_CLOSE.values())
 _WORDS_OF = ("rule", "answer")
 _SIGNS_OF_TAGS = ("<", "\uff1c", "&lt;", "/")
 _SEEN_CHARACTERS, _SEEN_TAGS = 8192, 64  # what lies beyond in a part with tags inside is no words worth looking for
-_FOREIGN_TAG = re.compile(r"</?[A-Za-z][^<>]{0,80}>")
+_FOREIGN_TAG = re.compile(r"</?[A-Za-z][^<>]{0,80}>|<\|[^<>]{0,80}\|>")  # of HTML, and control tokens in letters
+_EMPHASIS = '*`"\u201c\u201d '
 _LT, _GT, _GAP = "(?:[<\uff1c]|&lt;)", "(?:[>\uff1e]|&gt;)", "\\s{0,3}"
 _NAME = "|".join(_PARTS)
 _BEGUN = "|".join(sorted({begun for part in _PARTS for begun in accumulate(part)}, reverse=True))
@@ -125,14 +127,21 @@ class Response:
 
     @property
     def words(self) -> str | None:
-        """The answer as SAM 3 is given it, without tags of any other language and with its blanks put in order.
+        """The answer as SAM 3 is given it: without tags of any other language, control tokens, and quotation marks or
+        Markdown's emphasis around it; blanks are put in order.
 
         None where it says nothing that could be read.
         """
-        return usable_words(self.answer and _FOREIGN_TAG.sub(" ", self.answer))
+        return usable_words(self.answer and _FOREIGN_TAG.sub(" ", self.answer).strip(_EMPHASIS))
 
 
-def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = True) -> Response:
+def expected_parts(*, check: bool = True, rule: bool = True) -> tuple[str, ...]:
+    """The parts that a response in strict form has, in order, with or without `<check>` and `<rule>`."""
+    left_out = {name for name, wanted in (("check", check), ("rule", rule)) if not wanted}
+    return tuple(part for part in _PARTS if part not in left_out)
+
+
+def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = True, unit_px: float = 1.0) -> Response:
     """Read any text as a response.
 
     Leniently read are: tags in any case, missing closing tags (a part ends where the next begins), a missing opening
@@ -144,8 +153,10 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
         text: What the model wrote.
         expect_check: Whether the prompt asked for `<check>`, i.e. whether the mosaic had a proxy.
         expect_rule: Whether the prompt asked for `<rule>`; False for the "direct" template.
+        unit_px: Pixels of the frame in one unit of the text's boxes; a `Response` has them in pixels.
     """
-    expected = {"think": True, "rule": expect_rule, "check": expect_check, "bbox": True, "answer": True}
+    wanted = expected_parts(check=expect_check, rule=expect_rule)
+    expected = {part: part in wanted for part in _PARTS}
     raw = text.encode("utf-8", "surrogatepass")
     lowered = raw.lower()  # of bytes: changes ASCII letters only, so that positions stay
     counts = {tag: lowered.count(tag) for tag in _TAGS}
@@ -158,7 +169,11 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
     for part in (part for part in _WORDS_OF if _has_markup(contents.get(part, ""))):
         problems.add(Problem.MARKUP)
         contents[part] = _own_words(part, contents[part][:_SEEN_CHARACTERS])
-    boxes = {part: _read_box(contents[part], problems) for part in ("check", "bbox") if contents.get(part)}
+    boxes = {
+        part: _in_pixels(_read_box(contents[part], problems), unit_px)
+        for part in ("check", "bbox")
+        if contents.get(part)
+    }
     answer = contents.get("answer") or None
     if answer and len(answer.split(None, ANSWER_WORDS)) > ANSWER_WORDS:
         problems.add(Problem.LONG_ANSWER)
@@ -174,7 +189,13 @@ def parse_response(text: str, *, expect_check: bool = True, expect_rule: bool = 
 
 
 def format_response(
-    think: str | None, rule: str | None, check: BoxXYXY | None, box: BoxXYXY | None, answer: str | None
+    think: str | None,
+    rule: str | None,
+    check: BoxXYXY | None,
+    box: BoxXYXY | None,
+    answer: str | None,
+    *,
+    unit_px: float = 1.0,
 ) -> str:
     """Write a response in strict form: the inverse of `parse_response`.
 
@@ -187,8 +208,8 @@ def format_response(
     texts = {
         "think": _checked_text("think", think),
         "rule": _checked_text("rule", rule),
-        "check": None if check is None else format_box(check),
-        "bbox": None if box is None else format_box(box),
+        "check": None if check is None else format_box(check, unit_px),
+        "bbox": None if box is None else format_box(box, unit_px),
         "answer": _checked_text("answer", answer),
     }
     return "\n".join(f"<{part}>{content}</{part}>" for part, content in texts.items() if content is not None)
@@ -205,8 +226,12 @@ def what_is_induced(text: str) -> str:
     return before if before.strip() else ""
 
 
-def format_box(box_xyxy: BoxXYXY) -> str:
+def format_box(box_xyxy: BoxXYXY, unit_px: float = 1.0) -> str:
     """A box as the model reads and writes it: "[x1, y1, x2, y2]" in whole pixels, at least one wide and high.
+
+    Args:
+        box_xyxy: The box in pixels of the frame.
+        unit_px: Pixels in one unit, if it is not a pixel that the model counts in.
 
     Raises:
         InputError: the box has no area, swapped corners or coordinates that are not finite or beyond a million.
@@ -215,7 +240,15 @@ def format_box(box_xyxy: BoxXYXY) -> str:
         raise InputError(
             f"A box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, within a million pixels, got {box_xyxy}."
         )
-    return str(list(round_box(box_xyxy)))
+    x1, y1, x2, y2 = box_xyxy
+    return str(list(round_box((x1 / unit_px, y1 / unit_px, x2 / unit_px, y2 / unit_px))))
+
+
+def _in_pixels(box: BoxXYXY | None, unit_px: float) -> BoxXYXY | None:
+    if box is None or unit_px == 1:
+        return box
+    x1, y1, x2, y2 = box
+    return (x1 * unit_px, y1 * unit_px, x2 * unit_px, y2 * unit_px)
 
 
 def _checked_text(part: str, content: str | None) -> str | None:

@@ -20,7 +20,9 @@ SYSTEM_PROMPT = "You are a helpful assistant."
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _VARIANTS = ("with_proxy", "with_references", "without_references")
-_PLACEHOLDER = re.compile(r"\{(problem|reference_boxes)\}")
+_UNLIKE = "unlike.txt"
+_PLACEHOLDER = re.compile(r"\{(problem|reference_boxes|unlike_boxes)\}")
+_KNOWN = ("problem", "reference_boxes", "unlike_boxes")
 _LOOKS_LIKE_ONE = re.compile(r"\{\s*(\w+)\s*\}")
 
 
@@ -34,6 +36,9 @@ class Template:
     with_references: str
     """Where all known boxes are shown."""
     without_references: str
+    unlike: str = ""
+    """What goes on the line of the reference boxes where boxes of what the target is not are known, which
+    `{unlike_boxes}` stands for; nothing where the model is not to be told of them."""
 
     @property
     def expects_rule(self) -> bool:
@@ -43,20 +48,23 @@ class Template:
         return any("<rule>" in text for text in texts) or not any("<bbox>" in text for text in texts)
 
 
-def render_prompt(concept: str, mosaic: Mosaic | None, *, template: str | Path | Template = "paper") -> str:
+def render_prompt(
+    concept: str, mosaic: Mosaic | None, *, template: str | Path | Template = "paper", unit_px: float = 1.0
+) -> str:
     """The text of the user turn, which follows the mosaic and the target image (Appendix D.1).
 
     A template has three texts: `with_proxy` when a box is withheld, `with_references` when all known boxes are shown,
     `without_references`. "paper" asks for think, rule, check, bbox and answer, with `<check>` only where there is a
     proxy and `<rule>` always; "compact" is the same in as few words as possible, for small models; "direct" is the
     ablation without meta reasoning (think, bbox, answer); "released" words it as the released weights are used to.
-    Boxes are integers in the mosaic's pixels, where D.3 speaks of normalised ones: the released model was trained on
-    pixels.
+    Boxes are integers, by default in the mosaic's pixels, where D.3 speaks of normalised ones: the released model was
+    trained on pixels.
 
     Args:
         concept: What to look for, in words (`[problem]` of D.2); inserted as it is, braces and all.
         mosaic: The references, or None without any.
         template: One of `template_names()`, or one's own: see `read_template`.
+        unit_px: Pixels of the mosaic in one unit of the boxes.
 
     Raises:
         InputError: the concept is blank, or no such template.
@@ -69,8 +77,14 @@ def render_prompt(concept: str, mosaic: Mosaic | None, *, template: str | Path |
         text = template.without_references
     else:
         text = template.with_references if mosaic.proxy_index is None else template.with_proxy
-    boxes = mosaic.shown_boxes if mosaic else ()
-    values = {"problem": concept, "reference_boxes": _format_boxes(boxes)}
+    boxes, others = (mosaic.shown_boxes, mosaic.unlike_boxes) if mosaic else ((), ())
+    if others and template.unlike:
+        text = _with_unlike(text, template.unlike)
+    values = {
+        "problem": concept,
+        "reference_boxes": _format_boxes(boxes, unit_px),
+        "unlike_boxes": _format_boxes(others, unit_px),
+    }
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
@@ -85,6 +99,8 @@ def read_template(source: str | Path) -> Template:
 
     Such a folder holds `with_proxy.txt`, `with_references.txt` and `without_references.txt`, in which `{problem}`
     stands for the concept and `{reference_boxes}` for the list of boxes; other braces than around one word are text.
+    Where there is an `unlike.txt` too, it goes on the line of the boxes (see `Template.unlike`), and need not name the
+    concept.
 
     Raises:
         InputError: neither a name nor a folder, or the folder's texts cannot be used; all that is wrong is told.
@@ -101,12 +117,16 @@ def read_template(source: str | Path) -> Template:
     problems = [f"{variant}.txt {problem}" for variant, text in texts.items() if (problem := _problem_of(text))]
     if problems:
         raise InputError(f"Template {folder}: {'; '.join(problems)}.")
-    return Template(folder.resolve().name, **{variant: str(text) for variant, text in texts.items()})
+    unlike = _read_text(folder / _UNLIKE) or ""
+    if unlike and "{unlike_boxes}" not in unlike:
+        raise InputError(f"Template {folder}: {_UNLIKE} lacks {{unlike_boxes}}, which stands for the boxes.")
+    return Template(folder.resolve().name, **{variant: str(text) for variant, text in texts.items()}, unlike=unlike)
 
 
 @cache
 def _read_own(name: str) -> Template:
-    return Template(name, *((_TEMPLATES / name / f"{v}.txt").read_text(encoding="utf-8").strip() for v in _VARIANTS))
+    texts = {variant: _read_text(_TEMPLATES / name / f"{variant}.txt") or "" for variant in _VARIANTS}
+    return Template(name, **texts, unlike=_read_text(_TEMPLATES / name / _UNLIKE) or "")
 
 
 def _read_text(path: Path) -> str | None:
@@ -124,11 +144,19 @@ def _problem_of(text: str | None) -> str | None:
         return "is missing"
     if "{problem}" not in text:
         return "lacks {problem}, which stands for the concept"
-    unknown = {name for name in _LOOKS_LIKE_ONE.findall(text) if name not in ("problem", "reference_boxes")}
+    unknown = {name for name in _LOOKS_LIKE_ONE.findall(text) if name not in _KNOWN[:2]}
     if unknown:
         return f"has {', '.join(f'{{{name}}}' for name in sorted(unknown))}; known are {{problem}}, {{reference_boxes}}"
     return None
 
 
-def _format_boxes(boxes: Sequence[BoxXYXY]) -> str:
-    return "[" + ", ".join(format_box(box) for box in boxes) + "]" if boxes else "none"
+def _with_unlike(text: str, unlike: str) -> str:
+    """The text with more at the end of the line that holds the reference boxes, or of the last one."""
+    lines = text.split("\n")
+    place = next((n for n, line in enumerate(lines) if "{reference_boxes}" in line), len(lines) - 1)
+    lines[place] = f"{lines[place]} {unlike}"
+    return "\n".join(lines)
+
+
+def _format_boxes(boxes: Sequence[BoxXYXY], unit_px: float) -> str:
+    return "[" + ", ".join(format_box(box, unit_px) for box in boxes) + "]" if boxes else "none"

@@ -2,11 +2,18 @@
 
 from conceptseg.shapes.brush import encode_brush
 from conceptseg.shapes.outlines import Part, fill_polygon, trace_parts
-from conceptseg.shapes.run_lengths import compress_runs, decode_run_lengths, encode_run_lengths, to_coco_rle
+from conceptseg.shapes.run_lengths import (
+    compress_runs,
+    count_target,
+    decode_run_lengths,
+    encode_run_lengths,
+    to_coco_rle,
+)
 
 __all__ = [
     "Part",
     "compress_runs",
+    "count_target",
     "decode_run_lengths",
     "encode_brush",
     "encode_run_lengths",

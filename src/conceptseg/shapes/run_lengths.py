@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from conceptseg.errors import ImageError
 
-__all__ = ["compress_runs", "decode_run_lengths", "encode_run_lengths", "to_coco_rle"]
+__all__ = ["compress_runs", "count_target", "decode_run_lengths", "encode_run_lengths", "to_coco_rle"]
 
 _FIRST = 48  # the digit 0 is written "0"
 
@@ -51,6 +51,16 @@ def decode_run_lengths(counts: str | Sequence[Any], size_hw: tuple[int, int]) ->
         raise ImageError(f"Run lengths of {sum(runs)} pixels do not fill a picture of {size_hw[0]}×{size_hw[1]}.")
     values = np.arange(len(runs)) % 2 == 1
     return np.ascontiguousarray(np.repeat(values, runs).reshape(size_hw[1], size_hw[0]).T)
+
+
+def count_target(counts: str | Sequence[Any]) -> int:
+    """How many pixels run lengths mark, without drawing them; of damaged ones it says nothing.
+
+    Args:
+        counts: as for `decode_run_lengths`.
+    """
+    runs = _uncompressed(counts) if isinstance(counts, str) else counts
+    return sum(run for run in runs[1::2] if type(run) is int)
 
 
 def compress_runs(runs: Sequence[int]) -> str:

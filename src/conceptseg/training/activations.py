@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import Sam3Config
+from conceptseg.models.sam_files import SamConfig
 
 __all__ = ["segmenter_activations"]
 
 
-def segmenter_activations(config: Sam3Config) -> int:
+def segmenter_activations(config: SamConfig) -> int:
     """Values that one image's mask keeps for gradients: of the DETR encoder and decoder, pixel decoder and heads.
 
     The factors were fitted to what autograd saves in `Sam3Model` at sizes that fit a test; the image encoder keeps

@@ -15,7 +15,7 @@ from conceptseg.errors import SampleError
 from conceptseg.geometry import box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt
-from conceptseg.protocol import Mosaic, Response, build_mosaic, parse_response
+from conceptseg.protocol import Mosaic, Response, parse_response
 from conceptseg.training.rewards import Truth
 
 __all__ = ["Episode", "EpisodeBuilder"]
@@ -37,6 +37,8 @@ class Episode:
     """Pixels that neither loss nor reward may count."""
     expects_rule: bool
     """Whether the prompt asks for a `<rule>`."""
+    unit_px: float = 1.0
+    """Pixels of the frame in one unit of the response's boxes."""
     references: tuple[Reference, ...] = ()
     """What it is shown with, as it is stored: a prior reads it again, and nothing is kept in memory for it."""
     draw: int = 0
@@ -54,7 +56,12 @@ class Episode:
 
     def read(self, text: str) -> Response:
         """A response to this episode's prompt, held against what it asked for."""
-        return parse_response(text, expect_check=self.truth.check is not None, expect_rule=self.expects_rule)
+        return parse_response(
+            text,
+            expect_check=self.truth.check is not None,
+            expect_rule=self.expects_rule,
+            unit_px=self.unit_px,
+        )
 
     def answer_of(self, response: Response) -> str:
         """What SAM 3 is told in words: the response's answer, or the concept's own words without one."""
@@ -111,7 +118,7 @@ class EpisodeBuilder:
             raise SampleError(f"Sample {sample.id!r}: the mask is empty, there is nothing to find.")
         protocol = self._model.config.protocol
         frame_hw = (protocol.frame_px, protocol.frame_px)
-        mosaic = self._mosaic(references, protocol.frame_px)
+        mosaic = self._model.lay_out(references, proxy=self._withhold_proxy) if references else None
         # A template without meta reasoning shows the same mosaic, but does not ask for what was withheld.
         check = _withheld(mosaic) if protocol.expects_rule else None
         return Episode(
@@ -123,14 +130,8 @@ class EpisodeBuilder:
             mask=target.mask,
             ignore=target.ignore,
             expects_rule=protocol.expects_rule,
+            unit_px=protocol.unit_px,
         )
-
-    def _mosaic(self, references: Sequence[LoadedReference], canvas_px: int) -> Mosaic | None:
-        if not references:
-            return None
-        boxes = [reference.box for reference in references]
-        images = [reference.image for reference in references]
-        return build_mosaic(images, boxes, canvas_px=canvas_px, proxy=self._withhold_proxy)
 
 
 def _withheld(mosaic: Mosaic | None) -> tuple[float, float, float, float] | None:

@@ -25,6 +25,7 @@ from trl import GRPOConfig, GRPOTrainer
 from conceptseg.errors import TrainingError
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import ImageFeatures, PromptSegmenter
+from conceptseg.models.shared_pictures import share_pictures
 from conceptseg.protocol import Response
 from conceptseg.training.adapters import ADAPTER_FOLDER, lora_config
 from conceptseg.training.callbacks import NumberLog
@@ -49,7 +50,6 @@ from conceptseg.training.policy import (
 from conceptseg.training.reference_policy import readable_by_name
 from conceptseg.training.rewards import box_reward, check_reward, format_reward, meta_reward, unified_reward
 from conceptseg.training.seeing import encode_episodes
-from conceptseg.training.shared_pictures import share_pictures
 from conceptseg.training.states import consecutive
 from conceptseg.training.trainer_hooks import RunHooks, TrainedParts
 

@@ -17,7 +17,7 @@ from conceptseg.files import replacing
 from conceptseg.images import resize_image, resize_mask
 from conceptseg.ledger import json_line, read_rows
 
-__all__ = ["CONTACT_SHEET", "CURVES", "Glimpse", "Watcher", "contact_sheet", "overlay", "plot_curves", "plot_lines"]
+__all__ = ["CONTACT_SHEET", "CURVES", "Glimpse", "Watcher", "contact_sheet", "overlay", "plot_curves"]
 
 CURVES = "curves.png"
 CONTACT_SHEET = "contact_sheet.png"
@@ -135,31 +135,6 @@ def plot_curves(history: Sequence[Mapping[str, Any]], out: Path, titles: Mapping
     with replacing(out / CURVES) as fresh:
         figure.savefig(fresh, dpi=110)
     return out / CURVES
-
-
-def plot_lines(lines: Mapping[str, Sequence[tuple[int, float]]], title: str, across: str, path: Path) -> None:
-    """Several lines in one plot, with a legend.
-
-    Args:
-        lines: name → points (x, y).
-        title: above the plot.
-        across: what x is.
-        path: where the picture goes.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, points in lines.items():
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.3, label=name)
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(across)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    with replacing(path) as fresh:
-        figure.savefig(fresh, dpi=120)
 
 
 def _series(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
-from transformers import Qwen2_5_VLForConditionalGeneration, Sam3Config, Sam3Model
+from transformers import Sam3Config
 
 from conceptseg.errors import CheckpointError, ConfigError
 from conceptseg.models.checkpoints import open_checkpoint
 from conceptseg.models.config import ConceptSegConfig
+from conceptseg.models.families import mllm_class
 from conceptseg.models.full_size import KNOWN_MODELS, qwen2_5_vl_config
+from conceptseg.models.sam_files import sam_model
 from conceptseg.models.translation import ConceptTranslation, TranslationConfig
 from conceptseg.training.activations import segmenter_activations
 from conceptseg.training.config import MetaGRPOConfig, ModelSection, TrainingConfig, WarmupConfig
@@ -102,9 +104,9 @@ class TrainingPlan:
 @dataclass(frozen=True)
 class _Sizes:
     mllm: Any
-    """A `Qwen2_5_VLConfig`; transformers types its parts loosely."""
+    """An MLLM's config; transformers types its parts loosely."""
     sam: Any
-    """A `Sam3Config`."""
+    """A `Sam3Config`, or that of a variant."""
     config: ConceptSegConfig
 
 
@@ -196,9 +198,9 @@ def _sizes_of(section: ModelSection) -> _Sizes:
 def _count(config: TrainingConfig, sizes: _Sizes) -> tuple[PartCount, ...]:
     training_protocol(sizes.config, config.model, None)
     with torch.device("meta"):
-        mllm = Qwen2_5_VLForConditionalGeneration(sizes.mllm)
+        mllm = mllm_class(sizes.mllm)(sizes.mllm)
         mllm.tie_weights()
-        sam = Sam3Model(sizes.sam)
+        sam = sam_model(sizes.sam)
         translation = _parameters(ConceptTranslation(_translation(config, sizes)))
     vision = _parameters(mllm.model.visual)
     language = _parameters(mllm) - vision

@@ -10,6 +10,7 @@ import torch
 
 from conceptseg.data.samples import ConceptSample
 from conceptseg.errors import InputError
+from conceptseg.geometry import BoxXYXY
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.protocol import Response, format_response
 from conceptseg.training.config import ResponseSection
@@ -32,16 +33,20 @@ def with_true_boxes(episode: Episode, response: Response) -> tuple[str, str]:
     answer = episode.answer_of(response)
     rule = response.rule if episode.expects_rule else None
     try:
-        return format_response(response.think, rule, episode.truth.check, episode.truth.box, answer), answer
+        return _written(episode, response.think, rule, episode.truth.check, answer), answer
     except InputError:
         answer = episode.sample.concept
-        return format_response(None, None, episode.truth.check, episode.truth.box, answer), answer
+        return _written(episode, None, None, episode.truth.check, answer), answer
 
 
 def template_response(episode: Episode) -> tuple[str, str]:
     """The released code's bare template: the true box alone, and "visual" or "object" for SAM 3, by the sample's id."""
     digest = hashlib.blake2b(episode.id.encode(), digest_size=1).digest()
-    return format_response(None, None, None, episode.truth.box, None), _TEMPLATE_ANSWERS[digest[0] % 2]
+    return _written(episode, None, None, None, None), _TEMPLATE_ANSWERS[digest[0] % 2]
+
+
+def _written(episode: Episode, think: str | None, rule: str | None, check: BoxXYXY | None, answer: str | None) -> str:
+    return format_response(think, rule, check, episode.truth.box, answer, unit_px=episode.unit_px)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from conceptseg.errors import InputError
 from conceptseg.geometry import BoxXYXY, box_iou, mask_iou
@@ -23,7 +23,6 @@ __all__ = [
     "box_reward",
     "check_reward",
     "format_reward",
-    "group_advantages",
     "mask_reward",
     "meta_reward",
     "unified_reward",
@@ -34,8 +33,6 @@ REWARD_PARTS: tuple[str, ...] = ("format", "mask", "meta", "box", "check")
 
 WithoutProxy: TypeAlias = Literal["box", "box_squared", "zero"]
 """What R_meta is where no proxy was withheld: IoU(box), the released code's IoU(box)², or 0."""
-
-_ADVANTAGE_EPS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -124,19 +121,3 @@ def unified_reward(parts: Mapping[str, float], weights: Mapping[str, float]) -> 
     if unknown:
         raise InputError(f"No such reward part: {', '.join(unknown)}. There are: {', '.join(parts)}.")
     return sum(weight * parts[name] for name, weight in weights.items())
-
-
-def group_advantages(rewards: Float[np.ndarray, "prompts group"]) -> Float[np.ndarray, "prompts group"]:
-    """Group-relative advantages A = (R − mean) / (std + 10⁻⁴), mean and sample deviation over each prompt's group.
-
-    Source: GRPO (reference 30 of the paper), as TRL computes it inside the trainer; this is its definition, which the
-    trainer is tested against. A group in which all rewards are equal has no advantage.
-
-    Raises:
-        InputError: groups of fewer than two responses, which cannot be compared.
-    """
-    if rewards.shape[1] < 2:
-        raise InputError(f"A group needs at least two responses to be compared, got {rewards.shape[1]}.")
-    mean = rewards.mean(axis=1, keepdims=True)
-    deviation = rewards.std(axis=1, ddof=1, keepdims=True)
-    return (rewards - mean) / (deviation + _ADVANTAGE_EPS)

@@ -116,6 +116,8 @@ def test_missing_pictures_are_counted_and_refused_or_left_out(root: Path, caplog
         ({"segmentation": {"size": [8, 6], "counts": [48]}}, "1 annotations have run lengths of another size"),
         ({"segmentation": [[0, 0, 1, 1]]}, "1 annotations have polygons that are no lists"),
         ({"segmentation": [[0, 0, 1, 1, 2, 0, 3]]}, "1 annotations have polygons that are no lists"),
+        ({"segmentation": [[0, 0, 1, 1, 2, "x"]]}, "1 annotations have polygons that are no lists"),
+        ({"segmentation": {"size": [6, 8], "counts": None}}, "1 annotations have run lengths of another size"),
         ({"image_id": 99}, "1 annotations belong to no picture of the file: 0"),
         ({"category_id": 99}, "1 annotations have no category of the file: 0"),
     ],
@@ -125,6 +127,34 @@ def test_wrong_annotations_are_counted_and_named(root: Path, fault: dict[str, An
     change(root, annotations=[rows[0] | fault, *rows[1:]])
     with pytest.raises(SampleError, match=told):
         get_benchmark("coco").read(root)
+
+
+def test_what_has_no_area_is_left_out_and_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    empty = coco_masks.encode(np.zeros((6, 8), dtype=np.uint8, order="F"))["counts"].decode()
+    regions = [
+        [[1, 1, 1, 1, 1, 1]],
+        [[1, 2, 5, 2, 3, 2], [2, 0, 2, 4, 2, 3]],
+        {"size": [6, 8], "counts": [48]},
+        {"size": [6, 8], "counts": empty},
+        [[1, 1, 1, 1, 1, 1], [0, 0, 4, 0, 4, 4]],
+    ]
+    rows = [{"id": n, "image_id": 1, "category_id": 7, "segmentation": region} for n, region in enumerate(regions)]
+    rows += [{"id": 9, "image_id": 2, "category_id": 90, "segmentation": regions[0]}]
+    change(root, annotations=rows, categories=[{"id": 7, "name": "leaf"}, {"id": 90, "name": "stone"}])
+    with caplog.at_level(logging.WARNING):
+        (sample,) = get_benchmark("coco").read(root)
+    assert sample.concept == "leaf" and load_sample(sample).mask.sum() > 0
+    assert "5 annotations without area are left out: 0, 1, 2, 3, 9" in caplog.text
+
+
+def test_categories_of_one_name_are_one_and_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    square = [[0, 0, 4, 0, 4, 4, 0, 4]]
+    rows = [{"id": n, "image_id": 1, "category_id": n, "segmentation": square, "iscrowd": 0} for n in (3, 500)]
+    change(root, annotations=rows, categories=[{"id": 500, "name": "写真"}, {"id": 3, "name": "写真"}])
+    with caplog.at_level(logging.WARNING):
+        (sample,) = get_benchmark("coco").read(root)
+    assert sample.concept == "写真"
+    assert "1 names stand for several categories, taken for one: 写真" in caplog.text
 
 
 @pytest.mark.parametrize("content", [[], {"images": []}, {"images": [1], "categories": [], "annotations": []}, "x"])
@@ -143,6 +173,16 @@ def test_paths_that_leave_the_folder_are_refused(root: Path) -> None:
 def test_a_file_name_that_stands_twice_is_told(root: Path) -> None:
     change(root, images=[{"id": n, "file_name": "c.png", "height": 6, "width": 8} for n in (1, 2, 3)])
     with pytest.raises(SampleError, match=r"1 file names stand for several pictures: c\.png"):
+        get_benchmark("coco").read(root)
+
+
+def test_ids_that_stand_twice_are_told(root: Path) -> None:
+    content = json.loads((root / "annotations.json").read_text())
+    change(root, images=[*content["images"], content["images"][0] | {"file_name": "other.png"}])
+    with pytest.raises(SampleError, match="1 ids stand for several pictures"):
+        get_benchmark("coco").read(root)
+    change(root, images=content["images"], categories=[*content["categories"], content["categories"][0]])
+    with pytest.raises(SampleError, match="1 ids stand for several categories"):
         get_benchmark("coco").read(root)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from conceptseg.data import load_sample, read_samples
 from conceptseg.data.world import ConceptWorld, contact_sheet, write_world
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, SampleError
 
 
 def test_a_written_world_reads_back_pixel_for_pixel(tmp_path):
@@ -40,3 +40,16 @@ def test_nothing_cannot_be_written_or_shown(tmp_path, count: int):
         write_world(world, tmp_path, count)
     with pytest.raises(InputError, match=f"got count={count}"):
         contact_sheet(world, count)
+
+
+def test_samples_that_are_there_stay(tmp_path):
+    first, second = (ConceptWorld("living", split, size_px=64, references=1) for split in ("train", "seen_test"))
+    write_world(first, tmp_path, 1)
+    write_world(second, tmp_path, 1)
+    write_world(first, tmp_path, 2)
+    assert [sample.split for sample in read_samples(tmp_path)] == ["train", "seen_test", "train"]
+    other = ConceptWorld("living", seed=1, size_px=64, references=1)
+    with pytest.raises(SampleError, match=r"holds other samples of these ids.*--overwrite"):
+        write_world(other, tmp_path, 1)
+    write_world(other, tmp_path, 1, overwrite=True)
+    assert len(read_samples(tmp_path)) == 1

@@ -26,6 +26,7 @@ from conceptseg.inference import Route, SegmentationResult
 from conceptseg.interfaces.cli import main
 from conceptseg.interfaces.cli.ledger import Ledger
 from conceptseg.interfaces.exports import FORMATS, export_results, read_results
+from conceptseg.shapes import to_coco_rle
 from tests.shapes.test_brush import decoded
 
 SIZE_HW = (20, 30)
@@ -395,3 +396,25 @@ def test_the_default_folder_stands_beside_the_results(tmp_path: Path) -> None:
     results = write_results(tmp_path / "photos", tmp_path / "out", "hair", {"one": doughnut()})
     assert main(["export", str(results), "--to", "coco"]) == 0
     assert (tmp_path / "out-coco/annotations.json").is_file()
+
+
+def test_single_objects_are_annotations_with_scores(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = write_results(tmp_path / "photos", tmp_path / "out", "hair", {"one": masks()["one"], "full": masks()["full"]})
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    parts = [masks()["doughnut"], masks()["border"]]
+    lines[1]["instances"] = [
+        {"rle": to_coco_rle(m, compressed=False), "score": s} for m, s in zip(parts, (0.9, 0.6), strict=True)
+    ]
+    (out / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = exported(out, "coco", "--instances")
+    coco = COCO(told / "annotations.json")
+    assert [row["score"] for row in coco.anns.values()] == [0.9, 0.6] and len(coco.imgs) == 1
+    for annotation, part in zip(coco.anns.values(), parts, strict=True):
+        assert np.array_equal(coco.annToMask(annotation).astype(bool), part)
+    printed = capsys.readouterr().err
+    assert "2 single objects." in printed and "segmented without --instances" in printed
+    lines[1]["instances"][0]["rle"]["counts"] = [1, 2]
+    (out / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shutil.rmtree(told)
+    assert "do not fill a picture" in refused(capsys, out, "--to", "coco", "--instances")
+    assert "--instances means nothing for --to yolo" in refused(capsys, out, "--to", "yolo", "--instances")

@@ -70,6 +70,24 @@ def test_references_arrive_as_they_were_given_in_both_forms(client, engine):
         assert masked.mask is not None and masked.mask.sum() == HEIGHT and masked.box == (0, 0, 1, HEIGHT)
 
 
+def test_a_mark_on_what_the_concept_is_not_arrives_in_both_forms(client, engine):
+    references = [
+        {"image": b64(png()), "mask": b64(mask_png())},
+        {"image": b64(png()), "box": [1, 2, 5, 6], "unlike": True},
+    ]
+    assert ask(client, references=references).status_code == 200
+    files = [("image", png()), ("reference", png()), ("reference", png())]
+    files += [("reference_mask", mask_png()), ("reference_mask", b"")]
+    data = {"concept": "leaf", "reference_box": ["", "1,2,5,6"], "reference_unlike": ["", "true"]}
+    assert client.post("/v1/segment", files=files, data=data).status_code == 200
+    for (query,) in engine.batches:
+        assert [one.unlike for one in query.references.loaded] == [False, True]
+    wrong = client.post("/v1/segment", files=files, data=data | {"reference_unlike": ["", "perhaps"]})
+    assert "reference_unlike 2: expected true, false or nothing" in error_of(wrong, 422)["message"]
+    bare = [{"image": b64(png())}, {"image": b64(png()), "unlike": True}]
+    assert "reference 2: A reference that is unlike" in error_of(ask(client, references=bare), 422)["message"]
+
+
 def test_a_data_uri_is_base64_too(client):
     assert ask(client, image=f"data:image/png;base64,{b64(png())}").status_code == 200
 

@@ -16,8 +16,12 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from PIL import Image
 
+from conceptseg.inference import Query
+from conceptseg.interfaces.server import serving
 from conceptseg.interfaces.server.app import create_app
+from conceptseg.interfaces.server.queue import Job
 from conceptseg.interfaces.server.serving import DrainingServer
 from tests.interfaces.server.fakes import mask_png, png
 
@@ -85,3 +89,21 @@ def test_told_to_stop_it_finishes_what_is_in_flight_and_refuses_what_is_new(engi
         assert first.result().endswith("\n200")
         thread.join(30)
         assert not thread.is_alive()
+
+
+def test_a_batch_that_nobody_waits_for_does_not_hold_the_process(engine, rules, monkeypatch):
+    app, left = create_app(engine, rules), []
+    service = app.state.service
+    engine.gate = threading.Event()
+    monkeypatch.setattr(serving.DrainingServer, "run", lambda self: service.queue.stop(0.01))
+    monkeypatch.setattr(serving, "leave", lambda: left.append(True))
+    service.queue.start()
+    service.queue.ask(Job(lambda: Query(Image.new("RGB", (8, 8)), "leaf")))
+    assert engine.started.wait(30)
+    serving.serve(app, "127.0.0.1", 0)
+    assert left and service.queue.is_working
+    engine.gate.set()
+    service.queue.stop(30)
+    left.clear()
+    serving.serve(app, "127.0.0.1", 0)
+    assert not left and not service.queue.is_working

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from conceptseg.data.pictures import find_pictures
 from conceptseg.errors import SampleError
 from conceptseg.files import path_below
+from conceptseg.json_text import parse_json
 
 __all__ = ["Pairing", "first_folder", "images_in", "inside", "means_a_loss", "pair_up", "read_json", "read_lines"]
 
@@ -92,15 +92,22 @@ def read_json(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Any:
         raise SampleError(f"{path} cannot be read: {error.strerror}") from error
     for encoding in encodings:
         try:
-            return json.loads(content.decode(encoding))
+            return parse_json(content.decode(encoding))
         except (UnicodeDecodeError, ValueError, RecursionError) as error:
             reason = error
     raise SampleError(f"{path} is not JSON, or is cut off: {reason}")
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank."""
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The lines of a text file that are not blank.
+
+    Raises:
+        SampleError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SampleError(f"{path} cannot be read: {error}") from error
 
 
 def inside(root: Path, name: object, anchors: Iterable[str] = ()) -> Path:

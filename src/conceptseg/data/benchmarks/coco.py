@@ -28,6 +28,7 @@ from conceptseg.data.benchmarks._files import inside, read_json
 from conceptseg.data.benchmarks._regions import decode_regions
 from conceptseg.errors import SampleError
 from conceptseg.images import IGNORE_VALUE, LazyImage
+from conceptseg.shapes import count_target
 from conceptseg.taxonomy import level_of
 
 __all__ = ["Coco"]
@@ -78,6 +79,8 @@ class Coco(Benchmark):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             return Scan([], [f"{path} is not a COCO instance file: {type(error).__name__}: {error}"])
         problems = [f"{path}: {problem}" for problem in content.problems]
+        for told in content.told:
+            _log.warning("%s: %s.", path, told)
         wanted = self._wanted(content, problems, path)
         items = [
             item
@@ -145,6 +148,8 @@ class _Content:
     regions: Mapping[str, Mapping[Any, Sequence[tuple[Any, bool]]]]
     """Category → picture → (segmentation, whether it is a crowd)."""
     problems: Sequence[str] = field(default_factory=tuple)
+    told: Sequence[str] = field(default_factory=tuple)
+    """What was left out, or taken for one."""
 
     @classmethod
     def of(cls, content: Any) -> _Content:
@@ -152,18 +157,30 @@ class _Content:
         names = {row["id"]: str(row["name"]) for row in content["categories"]}
         regions: dict[str, defaultdict[Any, list[tuple[Any, bool]]]] = {}
         faults: defaultdict[str, list[str]] = defaultdict(list)
+        nothing: list[str] = []
         for number, row in enumerate(content["annotations"]):
             fault = _fault(row, pictures, names)
             if fault:
                 faults[fault].append(str(row.get("id", f"number {number}")))
                 continue
+            if not _covers_something(row["segmentation"]):
+                nothing.append(str(row.get("id", f"number {number}")))
+                continue
             of_name = regions.setdefault(names[row["category_id"]], defaultdict(list))
             of_name[row["image_id"]].append((row["segmentation"], bool(row.get("iscrowd"))))
         problems = [f"{len(ids)} annotations {fault}: {_listed(ids)}" for fault, ids in faults.items()]
-        twice = [name for name, count in Counter(name for name, _ in pictures.values()).items() if count > 1]
-        if twice:
-            problems.append(f"{len(twice)} file names stand for several pictures: {_listed(twice)}")
-        return cls(pictures, regions, problems)
+        for what, named in (
+            ("file names stand for several pictures", [row["file_name"] for row in content["images"]]),
+            ("ids stand for several pictures", [row["id"] for row in content["images"]]),
+            ("ids stand for several categories", [row["id"] for row in content["categories"]]),
+        ):
+            twice = [str(name) for name, count in Counter(named).items() if count > 1]
+            if twice:
+                problems.append(f"{len(twice)} {what}: {_listed(twice)}")
+        shared = [name for name, count in Counter(names.values()).items() if count > 1]
+        told = [f"{len(shared)} names stand for several categories, taken for one: {_listed(shared)}"] if shared else []
+        told += [f"{len(nothing)} annotations without area are left out: {_listed(nothing)}"] if nothing else []
+        return cls(pictures, regions, problems, told)
 
 
 def _fault(
@@ -178,10 +195,19 @@ def _fault(
     if not region:
         return "have no segmentation, a box at best; `conceptseg segment` makes masks"
     if isinstance(region, Mapping):
-        fits = list(region.get("size", ())) == list(pictures[row["image_id"]][1]) and "counts" in region
+        fits = list(region.get("size", ())) == list(pictures[row["image_id"]][1])
+        fits = fits and isinstance(region.get("counts"), (str, list))
         return "" if fits else "have run lengths of another size than their picture's"
     good = all(isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in region)
+    good = good and all(isinstance(value, (int, float)) for polygon in region for value in polygon)
     return "" if good else "have polygons that are no lists of x, y, x, y, x, y, …"
+
+
+def _covers_something(region: Any) -> bool:
+    """False where a region surely has no pixel: runs without a target, polygons without width or height."""
+    if isinstance(region, Mapping):
+        return count_target(region["counts"]) > 0
+    return any(max(p[::2]) > min(p[::2]) and max(p[1::2]) > min(p[1::2]) for p in region)
 
 
 def _levels(regions: Sequence[tuple[Any, bool]], size_hw: tuple[int, int], ignores: bool) -> UInt8[np.ndarray, "h w"]:

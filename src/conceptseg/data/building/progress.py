@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptseg.files import replacing
+from conceptseg.ledger import read_rows
 
 __all__ = ["resume", "write_json"]
 
@@ -52,12 +53,11 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 def _read(path: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Records by id, of a file that opens with the same settings; a line that was cut off is dropped."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    """Records by id, of a file that opens with the same settings; lines that are damaged or cut off are dropped."""
+    records = read_rows(path).rows
     if not records or records[0] != {"settings": dict(settings)}:
         return {}
-    return {record["id"]: record for record in records[1:]}
+    return {record["id"]: record for record in records[1:] if isinstance(record.get("id"), str)}
 
 
 def _line(record: Mapping[str, Any]) -> str:

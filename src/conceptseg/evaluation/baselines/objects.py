@@ -66,11 +66,11 @@ def draw_object(
     return DrawnObject(mask, float(found.scores[0, best]), fits[best][1])
 
 
-def union_of(objects: Sequence[DrawnObject], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """All objects' pixels together; an empty mask without any."""
+def union_of(masks: Sequence[Bool[np.ndarray, "h w"]], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """All masks' pixels together; an empty mask without any."""
     whole = np.zeros(size_hw, dtype=bool)
-    for drawn in objects:
-        whole |= drawn.mask
+    for mask in masks:
+        whole |= mask
     return whole
 
 

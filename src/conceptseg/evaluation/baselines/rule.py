@@ -42,7 +42,11 @@ class LearnedRule(Method):
             return replace(result, notes=(*result.notes, "No rule: no reference is marked."))
         question = self.segmenter.put(rule)
         asked = replace(query, concept=question.concept, references=question.references, rule=question.rule)
-        choice = RouteChoice.of("direct" if rule.route == "direct" else "reason") if route == "auto" else route
+        choice = (
+            RouteChoice.of("direct" if rule.route == "direct" else "reason")
+            if route in ("auto", "calibrated")
+            else route
+        )
         return self.segmenter.segment_batch([asked], route=choice)[0]
 
     def _learn(self, query: Query) -> Rule | None:

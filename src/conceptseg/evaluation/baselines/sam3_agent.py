@@ -132,7 +132,7 @@ class _Case:
     def result(self, seconds: float) -> SegmentationResult:
         """What has come of it; when every round was in vain, an empty mask."""
         image = self.query.image
-        mask = union_of(self.kept, (image.height, image.width))
+        mask = union_of([one.mask for one in self.kept], (image.height, image.width))
         return SegmentationResult(
             self.query.concept,
             self.query.source,

@@ -55,7 +55,7 @@ def leaf_scores(run: Run) -> Accumulator:
 
 def table_1_columns() -> list[Column]:
     """Weighted F and mIoU under each of the ten groups, and their mean."""
-    return [Column(METRICS[m].title, group) for group in (*GROUPS, "Mean") for m in ("wfm", "miou")]
+    return [Column(METRICS[m].title, group, best="highest") for group in (*GROUPS, "Mean") for m in ("wfm", "miou")]
 
 
 def table_1_means(run: Run) -> list[Cell]:
@@ -70,7 +70,11 @@ def table_1_means(run: Run) -> list[Cell]:
 
 def level_columns(metrics: Sequence[str] = PRINTED_METRICS, levels: Sequence[str] = LEVELS) -> list[Column]:
     """The metrics under every level, with two decimals as in the appendix."""
-    return [Column(METRICS[metric].title, level, 2) for level in levels for metric in metrics]
+    return [
+        Column(METRICS[metric].title, level, 2, "highest" if METRICS[metric].higher_is_better else "lowest")
+        for level in levels
+        for metric in metrics
+    ]
 
 
 def level_means(run: Run, level: str) -> list[float | None]:

@@ -26,7 +26,9 @@ def table_2(runs: Sequence[Run]) -> Table:
             cells: list[Cell] = [*known, fmean(whole) if len(whole) == len(known) else None]
             rows.append(our_row(run, cells, label=f"{run.label}, overlaps {run.config.overlaps}"))
     remark = "The paper does not say what becomes of pixels that two classes claim; ours names it."
-    return Table("table_02", printed["title"], [Column(name) for name in printed["columns"]], rows, [remark])
+    return Table(
+        "table_02", printed["title"], [Column(name, best="highest") for name in printed["columns"]], rows, [remark]
+    )
 
 
 def table_3(runs: Sequence[Run]) -> Table:
@@ -41,6 +43,6 @@ def table_3(runs: Sequence[Run]) -> Table:
         if any(cell is not None for cell in cells):
             rows.append(our_row(run, cells, label=f"{run.label}, ignored pixels: {run.config.ignore_as}"))
     names = {"giou": "gIoU", "ciou": "cIoU"}
-    columns = [Column(names[metric], f"ReasonSeg-{split}") for split, metric in printed["columns"]]
+    columns = [Column(names[metric], f"ReasonSeg-{split}", best="highest") for split, metric in printed["columns"]]
     remark = "Published methods differ in what they do with ignored pixels: LISA leaves them out, others count them."
     return Table("table_03", printed["title"], columns, rows, [remark])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
+from conceptseg.errors import InputError
 from conceptseg.evaluation.report.comparing import (
     LEVELS,
     PRINTED_METRICS,
@@ -21,8 +23,9 @@ from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.tables import Cell, Column, Row, Table
 from conceptseg.metrics import METRICS
 from conceptseg.taxonomy import LEAF_TASKS
+from conceptseg.training.recipes import recipe_names
 
-__all__ = ["table_1", "table_4", "table_8", "table_9"]
+__all__ = ["check_variant", "table_1", "table_4", "table_8", "table_9"]
 
 _ABLATIONS = {
     "sam3": ("(a) Architecture", "SAM 3"),
@@ -37,6 +40,7 @@ _ABLATIONS = {
 }
 """Variant → the block of Table 4 it belongs to, and its name there; names are those of `train --list`."""
 
+_FOLDER = "ablations/"
 _REWARDS = {
     "without_box_and_meta_reward": "w/o box & meta",
     "without_mask_reward": "w/o mask",
@@ -94,6 +98,22 @@ def table_9(runs: Sequence[Run]) -> Table:
             rows.append(our_row(run, cells, label=_REWARDS[run.config.variant]))
     remark = "Ours are runs with --variant without_box_and_meta_reward, without_mask_reward or architecture_meta_grpo."
     return Table("table_09", printed["title"], level_columns(), rows, [remark])
+
+
+def check_variant(name: str) -> None:
+    """Make sure that an ablation of the paper has that name.
+
+    Raises:
+        InputError: none has; the nearest is named, and all that there are.
+    """
+    known = sorted({*_ABLATIONS, *_REWARDS, *(one.removeprefix(_FOLDER) for one in recipe_names() if _FOLDER in one)})
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        asked = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(
+            f"--variant: there is no ablation {name!r}.{asked} There are {', '.join(known)}. "
+            "A name of your own goes before the run in `conceptseg report NAME=RUN`."
+        )
 
 
 def _by_task(run: Run, columns: Sequence[str]) -> dict[str, list[Cell]]:

@@ -1,6 +1,7 @@
 """`conceptseg calibrate`: measure what a checkpoint's answers are worth, and store it beside the checkpoint.
 
-Afterwards `confidence` is an expected IoU, and masks of concepts that are not found are empty.
+Afterwards `confidence` is an expected IoU, masks of concepts that are not found are empty, and `--route calibrated`
+knows when SAM 3 alone is good enough.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, fit, and write `calibration.json`.
+    """Ask, fit, and write `calibration.json` and `router.json`.
 
     Raises:
         InputError: too few questions, or nowhere to write to.
@@ -44,12 +45,14 @@ def run(args: argparse.Namespace) -> int:
     sources = open_sources(args.data, references=args.references, seed=args.seed)
     segmenter = load_segmenter(args)
     with tqdm(unit="question", disable=None) as bar:
-        found = calibrate(segmenter, sources, batch_size=args.batch_size, progress=lambda more: bar.update(more))
-    path = found.write(folder)
+        found, router = calibrate(
+            segmenter, sources, batch_size=args.batch_size, progress=lambda more: bar.update(more)
+        )
+    paths = found.write(folder), router.write(folder)
     print(
         f"{found.questions} questions about what is there, {found.absent} about what is not: from a presence of "
         f"{found.presence_threshold:.3f} on, {found.lost:.1%} of the former are lost and {found.false:.1%} of the "
-        f"latter drawn\n→ {path}"
+        f"latter drawn\n{router.describe()}\n→ {paths[0]}, {paths[1]}"
     )
     return ExitStatus.DONE
 

@@ -19,6 +19,7 @@ __all__ = [
     "load_lens_segmenter",
     "load_segmenter",
     "named_path",
+    "named_place",
     "protocol_changes",
     "words",
 ]
@@ -48,6 +49,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-new-tokens", type=at_least(1), metavar="N", help="longest response (the checkpoint's own limit)"
+    )
+    parser.add_argument(
+        "--no-prior", action="store_true", help="keep the references' masks from SAM 3, as the paper does"
     )
     parser.add_argument(
         "--device-map", metavar="MAP", help="'auto' spreads the MLLM over all GPUs, then main memory (extra [quant])"
@@ -109,6 +113,15 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def named_place(text: str) -> Path | str:
+    """The same, where an address such as `s3://bucket/out` will do too; it stays text.
+
+    Raises:
+        ArgumentTypeError: as from `named_path`.
+    """
+    return text if "://" in text else named_path(text)
+
+
 def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the arguments of `add_model_arguments` change of a checkpoint's protocol, self-contained: the texts of a
     template of one's own, not its folder.
@@ -127,6 +140,8 @@ def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:
         changes |= {"template": template.name, "instructions": own}
     if args.max_new_tokens is not None:
         changes["max_new_tokens"] = args.max_new_tokens
+    if args.no_prior:
+        changes["reference_prior"] = False
     return changes
 
 
@@ -166,8 +181,8 @@ def load_lens_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
 
     refused = [
         f"--{name.replace('_', '-')}"
-        for name in ("sam", "bits", "device_map", "template", "max_new_tokens")
-        if getattr(args, name) is not None
+        for name in ("sam", "bits", "device_map", "template", "max_new_tokens", "no_prior")
+        if getattr(args, name) not in (None, False)
     ]
     if refused:
         raise InputError(f"--method lens does not take {', '.join(refused)}.")

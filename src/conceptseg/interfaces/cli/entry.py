@@ -19,7 +19,7 @@ from conceptseg import __version__
 from conceptseg.errors import ConceptSegError
 from conceptseg.interfaces.cli.streams import forgiving_streams
 
-__all__ = ["COMMANDS", "ExitStatus", "Parser", "main"]
+__all__ = ["COMMANDS", "ExitStatus", "Parser", "build_parser", "main"]
 
 COMMANDS: MappingProxyType[str, str] = MappingProxyType(
     {
@@ -36,6 +36,7 @@ COMMANDS: MappingProxyType[str, str] = MappingProxyType(
         "report": "the paper's tables from what was measured",
         "compare": "which of several runs is better, by how much, is it real",
         "data": "benchmarks and one's own pictures: list, check, build",
+        "app": "the page in the browser, for people who draw",
         "serve": "segmentation, rules and annotation tools over HTTP",
         "doctor": "what this machine has and lacks",
     }
@@ -88,7 +89,7 @@ def _run(words: list[str]) -> int:
     debug = "--debug" in words  # taken anywhere, in front of a command or behind it
     words = [word for word in words if word != "--debug"]
     wanted = next((word for word in words if not word.startswith("-")), None)
-    args = _build_parser(wanted).parse_args(words)
+    args = build_parser(wanted).parse_args(words)
     try:
         return int(_module_of(args.command).run(args))
     except KeyboardInterrupt:
@@ -104,8 +105,8 @@ def _run(words: list[str]) -> int:
         return _fail(ExitStatus.BUG, f"a bug, please report it: {type(error).__name__}: {error}.{hint}")
 
 
-def _build_parser(wanted: str | None) -> argparse.ArgumentParser:
-    """The parser of all commands, in which only the wanted one knows its arguments."""
+def build_parser(wanted: str | None) -> argparse.ArgumentParser:
+    """The parser of all commands, in which only the wanted one knows its arguments, and is imported."""
     parser = Parser(prog="conceptseg", description="Segment any concept: a mask, and why.")
     parser.add_argument("--version", action="version", version=f"conceptseg {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -52,7 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--overlaps", choices=("kept", "resolved"), default="kept", help="masks of one picture may overlap, or not"
     )
-    parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
+    parser.add_argument(
+        "--route",
+        choices=("auto", "calibrated", "direct", "reason"),
+        default="auto",
+        help="default: auto (Eq. 9); calibrated: the checkpoint's own router (conceptseg calibrate)",
+    )
     parser.add_argument("--references", type=int, metavar="N", help="at most N a question: 4 is 2×2, 1 is 1×1")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="questions at a time (default: 8)")
     parser.add_argument(
@@ -98,11 +103,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
+    from conceptseg.evaluation.report.methods import check_variant
     from conceptseg.evaluation.settings import EvaluationConfig
     from conceptseg.evaluation.sources import parse_option
 
     taken = EvaluationConfig.model_fields.keys() - {"options", "asking"}
     values = {name: getattr(args, name) for name in taken}
+    if args.variant is not None:
+        check_variant(args.variant)
     options = dict(map(parse_option, args.option))
     return EvaluationConfig.of(values | {"options": options, "asking": protocol_changes(args) or None})
 

@@ -28,6 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--to", choices=tuple(FORMATS), required=True, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--out", type=named_path, metavar="FOLDER", help="new or empty; default: RESULTS-FORMAT")
     parser.add_argument("--polygons", action="store_true", help="coco: polygons, holes bridged, not run lengths")
+    parser.add_argument(
+        "--instances", action="store_true", help="coco: an annotation an object; needs results of `segment --instances`"
+    )
     parser.add_argument("--link", action="store_true", help="yolo, labelme, image-folder: link pictures, do not copy")
     parser.add_argument(
         "--url-prefix", metavar="TEXT", help="label-studio: what stands before a picture's path (its local files)"
@@ -61,13 +64,14 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> ExportOptions:
     wrong = {
         "--polygons": args.polygons and args.to != "coco",
+        "--instances": args.instances and args.to != "coco",
         "--link": args.link and not FORMATS[args.to].has_pictures,
         "--url-prefix": args.url_prefix is not None and args.to != "label-studio",
     }
     if any(wrong.values()):
         named = ", ".join(flag for flag, is_wrong in wrong.items() if is_wrong)
         raise InputError(f"{named} means nothing for --to {args.to}: see `conceptseg export --help`.")
-    chosen = {"polygons": args.polygons, "link": args.link}
+    chosen = {"polygons": args.polygons, "link": args.link, "instances": args.instances}
     return ExportOptions(**chosen, **({} if args.url_prefix is None else {"url_prefix": args.url_prefix}))
 
 

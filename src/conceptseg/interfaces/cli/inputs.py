@@ -1,11 +1,11 @@
-"""What the arguments IMAGE|FOLDER|GLOB and --ref mean."""
+"""What the arguments IMAGE|FOLDER|GLOB, --ref and --unlike mean."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conceptseg.data.pictures import LeftOut, describe_nothing, find_pictures
@@ -14,7 +14,7 @@ from conceptseg.errors import InputError, SampleError
 from conceptseg.geometry import BoxXYXY
 from conceptseg.masks import Label
 
-__all__ = ["Images", "find_images", "parse_reference"]
+__all__ = ["Images", "find_images", "parse_reference", "parse_references"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,27 @@ def find_images(arguments: Sequence[str], *, exclude: Path) -> Images:
     return Images(list(found), left_out)
 
 
-def parse_reference(text: str, label: Label | None = None, ignore: Label | None = None) -> Reference:
+def parse_references(
+    like: Sequence[str], unlike: Sequence[str] = (), label: Label | None = None, ignore: Label | None = None
+) -> list[Reference]:
+    """References of what the concept is (`--ref`), then of what it is not (`--unlike`); errors as below.
+
+    Raises:
+        InputError: also where there are only such as the concept is not, or one of them has no mark.
+    """
+    if unlike and not like:
+        raise InputError("--unlike marks what the concept is not: give at least one --ref that shows what it is.")
+    read = [parse_reference(text, label, ignore) for text in like]
+    others = [parse_reference(text, label, ignore, flag="--unlike") for text in unlike]
+    for text, one in zip(unlike, others, strict=True):
+        if one.mask is None and one.box is None:
+            raise InputError(f"--unlike {text!r}: mark what is not the concept, IMG@MASK or IMG@x1,y1,x2,y2.")
+    return [*read, *(replace(one, unlike=True) for one in others)]
+
+
+def parse_reference(
+    text: str, label: Label | None = None, ignore: Label | None = None, *, flag: str = "--ref"
+) -> Reference:
     """A reference from `IMG`, `IMG@MASK` or `IMG@x1,y1,x2,y2`.
 
     File names may hold "@": of all ways to split the text, the one with the longest existing image wins.
@@ -66,22 +86,23 @@ def parse_reference(text: str, label: Label | None = None, ignore: Label | None 
         text: as above.
         label: the value of a mask that is the target, where it is a label map.
         ignore: the value of a mask that is not judged.
+        flag: what the text was given with.
 
     Raises:
         InputError: no such image, no such mask, a box that is none, or a label that selects nothing.
     """
     for cut in _cuts(text):
         image, mark = text[:cut], text[cut + 1 :]
-        if not Path(image).is_file():
+        if not os.path.isfile(image):
             continue
         if not mark:
             return Reference(_absolute(image))
-        if Path(mark).is_file():
+        if os.path.isfile(mark):
             return Reference(_absolute(image), mask=_absolute(mark), label=label, ignore=ignore)
         if numbers := _four_numbers(mark):
-            return _with_box(_absolute(image), numbers, text)
-        raise InputError(f"--ref {text!r}: {mark!r} is neither a mask file nor a box x1,y1,x2,y2 in pixels.")
-    raise InputError(f"--ref {text!r}: there is no such image. Expected IMG, IMG@MASK or IMG@x1,y1,x2,y2.")
+            return _with_box(_absolute(image), numbers, f"{flag} {text!r}")
+        raise InputError(f"{flag} {text!r}: {mark!r} is neither a mask file nor a box x1,y1,x2,y2 in pixels.")
+    raise InputError(f"{flag} {text!r}: there is no such image. Expected IMG, IMG@MASK or IMG@x1,y1,x2,y2.")
 
 
 def _cuts(text: str) -> Iterator[int]:
@@ -103,12 +124,12 @@ def _with_box(image: Path, box: BoxXYXY, text: str) -> Reference:
     try:
         return Reference(image, box=box)
     except SampleError as error:
-        raise InputError(f"--ref {text!r}: {error}") from error
+        raise InputError(f"{text}: {error}") from error
 
 
 def _expand(argument: str, exclude: Path) -> Images:
     path = Path(argument)
-    if path.is_dir():
+    if os.path.isdir(path):
         pictures = find_pictures(path, exclude=exclude)
         return Images([picture.path for picture in pictures.found], pictures.left_out)
     if os.path.lexists(path):
@@ -120,8 +141,10 @@ def _expand(argument: str, exclude: Path) -> Images:
 
 def _one_file(path: Path, exclude: Path) -> Images:
     """A file that was named outright: the user knows best what is in it."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{str(path)!r} is a link that leads nowhere.")
+    if not os.path.isfile(path):
+        raise InputError(f"{str(path)!r} is no file but a pipe or device, which would be waited for: save it first.")
     inside = _absolute(path).is_relative_to(exclude.resolve())
     return Images([] if inside else [_absolute(path)], LeftOut())
 

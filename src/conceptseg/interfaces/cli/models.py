@@ -1,5 +1,6 @@
 """`conceptseg models` lists the checkpoints it knows, `conceptseg models M` tells what one is made of,
-`conceptseg models import SRC DST` brings a released ConceptSeg-R1 into our format."""
+`conceptseg models import SRC DST` brings a released ConceptSeg-R1 into our format, or the detector of a SAM 3.1 (Meta's
+names, safetensors) into the form that `--sam` takes."""
 
 from __future__ import annotations
 
@@ -32,7 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="M | import SRC DST",
         help="nano, a folder, or a hub id to describe; or a released checkpoint to import and the new folder for it",
     )
-    parser.add_argument("--sam", metavar="S", help="what an imported checkpoint names as its SAM 3 (facebook/sam3)")
+    parser.add_argument(
+        "--sam",
+        metavar="S",
+        help="what an imported checkpoint names as its SAM 3, or where an imported SAM 3.1 takes its tokenizer from "
+        "(facebook/sam3)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,9 +63,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _import(source: str, destination: str, sam: str | None) -> str:
+    from conceptseg.models.hub import Source, resolve
     from conceptseg.models.released import import_checkpoint
-    from conceptseg.models.sam_files import SAM_REPO
+    from conceptseg.models.sam_files import SAM_REPO, refuse_other_sam
+    from conceptseg.models.sam_import import import_sam, metas_tensors
 
+    refuse_other_sam(source)
+    place = Path(source) if Path(source).exists() else resolve(Source(source))
+    if metas_tensors(place):
+        return str(import_sam(place, Path(destination), tokenizer=sam or SAM_REPO))
     folder = import_checkpoint(source, destination, sam=sam or SAM_REPO)
     return f"{folder} is ready: use it with --model {folder}. It takes SAM 3 from {sam or SAM_REPO}."
 
@@ -112,13 +124,14 @@ def _describe_local(source: str) -> str:
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
     protocol = config.protocol
+    units = f" (boxes of {protocol.box_units})" if protocol.box_units else ""
     own = " (its own words)" if protocol.instructions else ""
     facts = {
         "name": config.name,
         "folder": str(checkpoint.folder),
         "layout": checkpoint.layout.value,
         "licence": config.license,
-        "protocol": f"template {protocol.template!r}{own}, frame {protocol.frame_px} px, {protocol.layout}",
+        "protocol": f"template {protocol.template!r}{own}, frame {protocol.frame_px} px{units}, {protocol.layout}",
     }
     if config.vocabulary:
         facts["vocabulary"] = f"{len(config.vocabulary)} names: {', '.join(config.vocabulary)}"
@@ -131,7 +144,9 @@ def _describe_local(source: str) -> str:
 def _parts(checkpoint: Checkpoint) -> Iterable[tuple[str, str, list[TensorInfo]]]:
     """Name, kind and tensors of each part."""
     from conceptseg.models.config import CTM_FILE
+    from conceptseg.models.families import family_of
     from conceptseg.models.released_layout import translation_name
+    from conceptseg.models.sam_files import describe_sam
     from conceptseg.models.tensor_files import read_header, read_headers
 
     tensors = checkpoint.mllm_tensors
@@ -139,13 +154,17 @@ def _parts(checkpoint: Checkpoint) -> Iterable[tuple[str, str, list[TensorInfo]]
     mllm = [info for name, info in tensors.items() if translation_name(name) is None]
     text_config: Any = checkpoint.mllm_config.text_config
     layers = f"{text_config.num_hidden_layers} layers, {text_config.hidden_size} wide"
-    yield "reasoner", f"Qwen2.5-VL, {layers}", mllm
+    yield "reasoner", f"{family_of(checkpoint.mllm_config).name}, {layers}", mllm
     if checkpoint.config.translation is not None:
         translation = translation or list(read_header(checkpoint.folder / CTM_FILE).values())
         yield "translation", f"CTM, {checkpoint.config.translation.num_queries} concept tokens", translation
     if checkpoint.sam_folder is not None and checkpoint.sam_config is not None:
         side = checkpoint.sam_config.image_size
-        yield "segmenter", f"SAM 3, {side} px", list(read_headers(checkpoint.sam_folder).values())
+        yield (
+            "segmenter",
+            f"{describe_sam(checkpoint.sam_config)}, {side} px",
+            list(read_headers(checkpoint.sam_folder).values()),
+        )
 
 
 def _format_facts(facts: Mapping[str, str]) -> str:
@@ -161,6 +180,8 @@ def _format_scores(path: Path) -> str:
         scores: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ""
+    except ValueError as error:
+        return f"scores: {path} is damaged ({error})"
     titles = {"table": "scores", "photographs": "scores on photographs"}
     return "\n\n".join(f"{title}\n{_rows_table(scores[key])}" for key, title in titles.items() if scores.get(key))
 

@@ -1,4 +1,4 @@
-"""`conceptseg report`: the paper's tables from runs of `conceptseg evaluate`, the published numbers beside them."""
+"""`conceptseg report`: which run is better, by how much, is it real; answers to look at; the paper's tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("report", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN | LABEL=RUN", help="folders that `conceptseg evaluate` made")
     parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
-    parser.add_argument("--no-gallery", action="store_true", help="tables and plots only; the data need not be there")
+    parser.add_argument("--no-gallery", action="store_true", help="no pictures; the data need not be there")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     report = write_report([_load(text) for text in args.runs], args.out, gallery=not args.no_gallery)
     for reason in report.left_out:
         print(f"left out: {reason}", file=sys.stderr)
-    print(f"→ {report.page}, csv/, latex/, figures/, gallery/ beside it")
+    print(report.headline)
+    print(f"→ {report.page}; report.md, csv/, latex/ and figures/ beside it")
     return ExitStatus.SOME_FAILED if report.left_out else ExitStatus.DONE
 
 

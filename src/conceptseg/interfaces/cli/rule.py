@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from conceptseg.interfaces.cli.console import add_label_arguments, add_model_arguments, load_segmenter, words
 from conceptseg.interfaces.cli.entry import ExitStatus, main
-
-if TYPE_CHECKING:
-    from conceptseg.data import Reference
 
 __all__ = ["add_parser", "run"]
 
@@ -25,6 +21,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     learn = actions.add_parser("learn", help="a rule from references, verified on those that it was not shown")
     learn.add_argument("--concept", type=words, required=True, metavar="TEXT", help="what it is about, in words")
     learn.add_argument("--ref", action="append", required=True, metavar=_REF, help="a marked picture; repeat it")
+    learn.add_argument(
+        "--unlike", action="append", default=[], metavar=_REF, help="a mark on what looks like it and is not; repeat it"
+    )
     learn.add_argument(
         "--absent", nargs="+", default=[], metavar="IMAGE|FOLDER", help="pictures in which the concept is not"
     )
@@ -65,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
 def _learn(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from conceptseg.interfaces.cli.inputs import find_images
+    from conceptseg.interfaces.cli.inputs import find_images, parse_references
     from conceptseg.interfaces.rule_page import rule_lines
 
-    references = _references(args)
+    references = parse_references(args.ref, args.unlike, args.label, args.ignore)
     absent = find_images(args.absent, exclude=args.out) if args.absent else None
     _require_parent(args.out)
     with tqdm(unit="picture", disable=None) as bar:
@@ -102,7 +101,8 @@ def _show(args: argparse.Namespace) -> int:
     print("\n".join(rule_lines(rule)))
     for place, (picture, score) in enumerate(zip(rule.pictures, rule.scores, strict=True)):
         told = "not judged" if score is None else f"IoU {score:.2f}"
-        role = "support" if place in rule.supports else "withheld"
+        role = "support" if place in rule.supports else "unlike" if picture.unlike else "withheld"
+        told = told.replace("IoU", "clear") if picture.unlike else told
         print(f"  {place + 1}  {role:8}  {told}  {picture.name}{'  SUSPECT' if place in rule.suspects else ''}")
     print(f"→ {write_rule_page(rule, args.page or args.rule.with_name(args.rule.name + '.html'))}")
     return ExitStatus.DONE
@@ -115,10 +115,11 @@ def _check(args: argparse.Namespace) -> int:
     from conceptseg.inference.learning import score_of
     from conceptseg.inference.notes import fold_notes
     from conceptseg.inference.rules import keep_picture
+    from conceptseg.interfaces.cli.inputs import parse_references
 
     rule, notes = Rule.load(args.rule), list[str]()
     if args.ref:
-        given = _references(args)
+        given = parse_references(args.ref, (), args.label, args.ignore)
         loaded = [load_reference(one) for one in given]
         notes += [f"Reference {place}: {note}" for place, one in enumerate(loaded, 1) for note in one.notes]
         known = [keep_picture(one, sys.maxsize, str(of.image)) for one, of in zip(loaded, given, strict=True)]
@@ -136,12 +137,6 @@ def _check(args: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     print(f"mean {sum(scores) / len(scores):.3f} on {len(scores)} pictures. {rule.describe()}")
     return ExitStatus.DONE
-
-
-def _references(args: argparse.Namespace) -> list[Reference]:
-    from conceptseg.interfaces.cli.inputs import parse_reference
-
-    return [parse_reference(text, args.label, args.ignore) for text in args.ref]
 
 
 def _require_parent(path: Path) -> None:

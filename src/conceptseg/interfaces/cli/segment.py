@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conceptseg import __version__
-from conceptseg.digests import file_digest
+from conceptseg.interfaces.cli.asking import UNCALIBRATED, check_numbers, describe_request, load_rule
+from conceptseg.interfaces.cli.cluster import add_cluster_arguments, refuse_cluster_arguments, segment_on_cluster
 from conceptseg.interfaces.cli.console import (
     add_label_arguments,
     add_model_arguments,
     load_segmenter,
-    named_path,
-    protocol_changes,
+    named_place,
     words,
 )
 from conceptseg.interfaces.cli.entry import ExitStatus
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _OUT = Path("conceptseg-out")
-_UNCALIBRATED = (
-    "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected "
-    "IoU, and only a rule with a threshold of its own empties masks"
-)
 _EPILOG = """\
 DIR then holds STEM.mask.png and STEM.overlay.jpg for every image, results.jsonl with one line an image (route, rule,
 check, box, answer, timings), and request.json. The same command goes on where it was stopped and retries what failed.
@@ -57,9 +52,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a picture of the concept, marked by a mask file or a box; may be repeated, the first one is used to "
         "verify the rule; FRAME is the number of one of the clip's own frames, from 0",
     )
+    parser.add_argument(
+        "--unlike",
+        action="append",
+        default=[],
+        metavar="IMG@MASK | IMG@x1,y1,x2,y2",
+        help="a picture in which something is marked that looks like the concept and is not; may be repeated",
+    )
     add_label_arguments(parser, "the references' masks")
-    parser.add_argument("--route", choices=("auto", "direct", "reason"), default="auto", help="default: auto (Eq. 9)")
-    parser.add_argument("--out", type=named_path, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
+    parser.add_argument(
+        "--route",
+        choices=("auto", "calibrated", "direct", "reason"),
+        default="auto",
+        help="default: auto (Eq. 9); calibrated: the checkpoint's own router (conceptseg calibrate)",
+    )
+    parser.add_argument("--out", type=named_place, default=_OUT, metavar="DIR", help=f"default: {_OUT}")
     parser.add_argument("--overwrite", action="store_true", help="discard the results that DIR already holds")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at a time (default: 8)")
     parser.add_argument(
@@ -71,9 +78,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--always", action="store_true", help="keep the mask where the concept is not found")
     parser.add_argument("--instances", action="store_true", help="also write the single objects, a list in each line")
     parser.add_argument(
+        "--mask-from",
+        choices=("semantic", "instances"),
+        default="semantic",
+        help="which of SAM 3's heads draws the mask (default: semantic); instances: the union of its single objects",
+    )
+    parser.add_argument(
         "--score-threshold", type=float, default=0.5, metavar="S", help="of single objects (default: 0.5)"
     )
     add_model_arguments(parser)
+    add_cluster_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,25 +100,25 @@ def run(args: argparse.Namespace) -> int:
     from conceptseg.data.pictures import LeftOut
     from conceptseg.errors import InputError
     from conceptseg.interfaces.cli.clips import find_clip, finish_clip, reference_in_clip
-    from conceptseg.interfaces.cli.inputs import Images, find_images, parse_reference
+    from conceptseg.interfaces.cli.inputs import Images, find_images, parse_references
     from conceptseg.interfaces.cli.ledger import Ledger
     from conceptseg.words import check_words
 
-    rule = _load_rule(args)
+    if args.engine == "ray":
+        return segment_on_cluster(args)
+    refuse_cluster_arguments(args)
+    rule = load_rule(args)
     args.concept = check_words(args.concept, "--concept") if rule is None else rule.concept
-    if not 0 <= args.score_threshold <= 1:
-        raise InputError(f"--score-threshold must lie in 0…1, got {args.score_threshold}.")
-    if args.batch_size < 1:
-        raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
+    check_numbers(args)
     clip = find_clip(args.images, args.out)
-    if clip and (args.two_pass or rule is not None or args.samples != 1):
+    if clip and (args.two_pass or rule is not None or args.samples != 1 or args.mask_from != "semantic"):
         raise InputError(
-            "--two-pass, --rule and --samples are not for clips: every frame is shown with those before it."
+            "--two-pass, --rule, --samples and --mask-from are not for clips: frames are shown with those before them."
         )
-    named = [reference_in_clip(text, clip) if clip else text for text in args.ref]
-    references = [parse_reference(text, args.label, args.ignore) for text in named]
+    named = [[reference_in_clip(one, clip) if clip else one for one in given] for given in (args.ref, args.unlike)]
+    references = parse_references(named[0], named[1], args.label, args.ignore)
     images = Images(list(clip.frames), LeftOut()) if clip else find_images(args.images, exclude=args.out)
-    with Ledger(args.out, _request(args, references), overwrite=args.overwrite) as ledger:
+    with Ledger(args.out, describe_request(args, references), overwrite=args.overwrite) as ledger:
         pending = ledger.pending(images.paths)
         if clip and pending:
             pending = images.paths  # frames lean on those before them
@@ -119,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     for note, count in tally.notes.items():
         print(f"note, {count} of {tally.total} images: {note}", file=sys.stderr)
     if tally.uncalibrated:
-        print(_UNCALIBRATED, file=sys.stderr)
+        print(UNCALIBRATED, file=sys.stderr)
     for image, reason in tally.failed.items():
         print(f"failed: {image}: {reason}", file=sys.stderr)
     print(tally.summary(args.out))
@@ -139,8 +153,11 @@ class _Tally:
     notes: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
     uncalibrated: int = 0
+    objects: int | None = None
 
-    def add(self, image: Path, result: SegmentationResult) -> None:
+    def add(self, image: Path, result: SegmentationResult, objects: int | None = None) -> None:
+        if objects is not None:
+            self.objects = (self.objects or 0) + objects
         self.uncalibrated += result.confidence is not None and not result.calibrated
         if result.error is not None or result.route is None:
             self.failed[image] = result.error or "no result"
@@ -151,6 +168,7 @@ class _Tally:
     def summary(self, out: Path) -> str:
         done = self.routes.total()
         parts = [f"{done} masks ({self.routes['direct']} direct, {self.routes['reasoned']} reasoned)"]
+        parts += [f"{self.objects} single objects"] if self.objects is not None else []
         parts += [f"{len(self.failed)} failed"] if self.failed else []
         parts += [f"{self.kept} done before"] if self.kept else []
         pace = f", {(time.perf_counter() - self.started) / done:.2f} s/image" if done else ""
@@ -168,8 +186,10 @@ class _Asked:
 
     def record_of(self, result: SegmentationResult) -> dict[str, Any]:
         """The line of an image that was answered."""
-        found = {"instances": result.instances_to_dicts(self.args.score_threshold)} if self.args.instances else {}
-        return result.to_dict() | found
+        if not self.args.instances:
+            return result.to_dict()
+        found = result.instances_to_dicts(self.args.score_threshold)
+        return result.to_dict() | {"instances": found, "count": len(found)}
 
     def results(self, segmenter: ConceptSegmenter, images: Sequence[Path]) -> Iterator[tuple[Path, SegmentationResult]]:
         """Answers, as they come."""
@@ -182,23 +202,13 @@ class _Asked:
             return zip(images, frames, strict=True)
         how = {"batch_size": args.batch_size, "route": args.route}
         how |= {"always": True} if args.always else {}
+        if args.mask_from != "semantic":
+            how |= {"mask_from": args.mask_from, "score_threshold": args.score_threshold}
         how |= {"samples": args.samples, "seed": args.seed} if args.samples != 1 else {}
         if args.two_pass:
             numbered = segmenter.stream_in_two_passes(images, self.concept, self.references, **how)
             return ((images[index], result) for index, result in numbered)
         return zip(images, segmenter.stream(images, self.concept, self.references, **how), strict=True)
-
-
-def _load_rule(args: argparse.Namespace) -> Rule | None:
-    from conceptseg.errors import InputError
-
-    if args.rule is None:
-        return None
-    if args.ref:
-        raise InputError("A rule brings its own references: give --rule, or --concept with --ref.")
-    from conceptseg.inference import Rule
-
-    return Rule.load(args.rule)
 
 
 def _segment_pending(
@@ -215,42 +225,8 @@ def _segment_pending(
         for image, result in asked.results(segmenter, pending):
             if result.error is None:
                 result.save_pictures(ledger.folder, stems[image])
-            ledger.append(image, stems[image], asked.record_of(result))
-            tally.add(image, result)
+            record = asked.record_of(result)
+            ledger.append(image, stems[image], record)
+            tally.add(image, result, record.get("count"))
             bar.set_postfix(failed=len(tally.failed), refresh=False)
             bar.update()
-
-
-def _request(args: argparse.Namespace, references: Sequence[Reference]) -> dict[str, Any]:
-    """All that decides an answer: a results folder holds the answers to one of these."""
-    from conceptseg.models.checkpoints import BUNDLED, bundled_folder
-    from conceptseg.models.hub import hub_settings
-    from conceptseg.models.local_files import content_of_model
-
-    model = bundled_folder() if args.model == BUNDLED else Path(args.model)
-    return {
-        "concept": args.concept,
-        "rule": None if args.rule is None else file_digest(args.rule),
-        "samples": args.samples,
-        "always": args.always,
-        "instances": args.score_threshold if args.instances else None,
-        "references": [_describe(reference) for reference in references],
-        "model": str(model.resolve()) if model.is_dir() else args.model,
-        "weights": content_of_model(args.model, args.sam),
-        "sam": args.sam or hub_settings().sam,
-        "dtype": args.dtype,
-        "bits": args.bits,
-        "protocol": protocol_changes(args) or None,
-        "route": args.route,
-        "seed": args.seed,
-        "conceptseg": __version__,
-    }
-
-
-def _describe(reference: Reference) -> dict[str, Any]:
-    """A reference by what its files hold, wherever they lie."""
-    return {
-        "image": file_digest(str(reference.image)),
-        "mask": None if reference.mask is None else file_digest(str(reference.mask)),
-        "box": None if reference.box is None else list(reference.box),
-    } | {name: value for name in ("label", "ignore") if (value := getattr(reference, name)) is not None}

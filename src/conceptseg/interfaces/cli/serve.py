@@ -16,7 +16,7 @@ from conceptseg.interfaces.cli.entry import ExitStatus
 if TYPE_CHECKING:
     from conceptseg.interfaces.server.options import ServerOptions
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "is_local", "run"]
 
 _TOKEN = "CONCEPTSEG_TOKEN"
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     segmenter = load_segmenter(args)
     rules = None if args.rules is None else RuleFolder(args.rules, segmenter)
     warm_up(segmenter)
-    if options.token is None and not _is_local(args.host):
+    if options.token is None and not is_local(args.host):
         print(f"conceptseg: anyone who reaches {args.host} may use this server: set {_TOKEN}.", file=sys.stderr)
     count = "" if rules is None else f", {len(rules.names())} rules"
     app = create_app(segmenter, rules, options)
@@ -96,7 +96,8 @@ def _token(file: Path | None) -> str | None:
     return file.read_text(encoding="utf-8").strip()
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

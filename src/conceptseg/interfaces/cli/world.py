@@ -21,6 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(metavar="make|show", required=True, dest="action")
     make = actions.add_parser("make", description="Write samples as a folder that `read_samples` reads.")
     _add_world_arguments(make, count=100)
+    make.add_argument("--overwrite", action="store_true", help="discard the rows that FOLDER holds, else they stay")
     make.add_argument(
         "--out", type=named_path, required=True, metavar="FOLDER", help="where samples.jsonl and pictures go"
     )
@@ -63,7 +64,7 @@ def _world(args: argparse.Namespace) -> ConceptWorld:
 def _make(world: ConceptWorld, args: argparse.Namespace) -> int:
     from conceptseg.data.world import write_world
 
-    write_world(world, args.out, args.count)
+    write_world(world, args.out, args.count, overwrite=args.overwrite)
     print(f"{args.count * len(world.tasks)} samples of {len(world.tasks)} tasks → {args.out}")
     return ExitStatus.DONE
 

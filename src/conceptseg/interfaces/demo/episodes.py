@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from conceptseg.data import ConceptSample, LoadedSample, Reference, load_sample, read_samples
+from conceptseg.data import ConceptSample, LoadedSample, load_sample, read_samples
 from conceptseg.data.world import TRAINED_TASKS, ConceptWorld
-from conceptseg.geometry import BoxXYXY
 from conceptseg.inference import ConceptSegmenter, SegmentationResult
+from conceptseg.interfaces.mosaics import draw_mosaic
 from conceptseg.metrics import score
 from conceptseg.protocol import Mosaic
 
@@ -58,8 +58,6 @@ _SHOWS = {
 
 _LEVELS = ("CI", "CD", "CR")
 _ENLARGED_PX = 336
-_TRUE_COLOUR = (0, 170, 0)
-_CHECK_COLOUR = (255, 170, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +120,8 @@ class Episode:
         """The mosaic enlarged, with the withheld box (green) and the response's check (orange) on it."""
         if self.mosaic is None:
             return None
-        factor = _ENLARGED_PX / self.mosaic.canvas_px
-        picture = self.mosaic.image.resize((_ENLARGED_PX, _ENLARGED_PX))
-        if self.mosaic.proxy_index is not None:
-            _draw_box(picture, self.mosaic.boxes_xyxy[self.mosaic.proxy_index], factor, _TRUE_COLOUR)
-        _draw_box(picture, self.result.response.check if self.result.response else None, factor, _CHECK_COLOUR)
-        return picture
+        check = self.result.response.check if self.result.response else None
+        return draw_mosaic(self.mosaic, check, _ENLARGED_PX)
 
 
 def demo_samples() -> list[ConceptSample]:
@@ -155,7 +149,7 @@ def run_episode(segmenter: ConceptSegmenter, sample: ConceptSample, *, route: st
     """
     loaded = load_sample(sample)
     references = [
-        Reference(entry.image, entry.mask, given.box)
+        replace(given, image=entry.image, mask=entry.mask, label=None, ignore=None)
         for entry, given in zip(loaded.references, sample.references, strict=True)
     ]
     result = segmenter(loaded.image, sample.concept, references, route=route)
@@ -164,8 +158,3 @@ def run_episode(segmenter: ConceptSegmenter, sample: ConceptSample, *, route: st
 
 def _tinted(result: SegmentationResult, image: Image.Image, mask: np.ndarray) -> Image.Image:
     return replace(result, image=image, mask=mask, box=None).overlay()
-
-
-def _draw_box(picture: Image.Image, box: BoxXYXY | None, factor: float, colour: tuple[int, int, int]) -> None:
-    if box is not None:
-        ImageDraw.Draw(picture).rectangle([value * factor for value in box], outline=colour, width=3)

@@ -1,4 +1,4 @@
-"""COCO instances: one annotation a concept and picture, as run lengths or as polygons."""
+"""COCO instances: one annotation a concept and picture, or one a single object, as run lengths or as polygons."""
 
 from __future__ import annotations
 
@@ -34,25 +34,32 @@ class CocoExporter(Exporter):
         self._holes = 0
 
     def add(self, picture: Picture, masks: Masks) -> None:
-        """One image, and an annotation for every mask that is not empty."""
+        """One image, and an annotation for every mask, or single object, that is not empty."""
+        of_concepts: list[list[tuple[np.ndarray, float | None]]] = [[(mask, None)] for mask in masks]
+        if self.options.instances:
+            of_concepts = [list(answer.objects()) for answer in picture.answers]
         number = len(self._images) + 1
         height, width = picture.size_hw
         self._images.append({"id": number, "file_name": picture.file_name, "width": width, "height": height})
-        for category, mask in enumerate(masks, start=1):
-            box = box_from_mask(mask)
-            if box is not None:
-                x1, y1, x2, y2 = box
-                self._annotations.append(
-                    {
-                        "id": len(self._annotations) + 1,
-                        "image_id": number,
-                        "category_id": category,
-                        "segmentation": self._segmentation(mask),
-                        "area": int(mask.sum()),
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "iscrowd": 0,
-                    }
-                )
+        for category, drawn in enumerate(of_concepts, start=1):
+            for mask, score in drawn:
+                self._annotate(number, category, mask, score)
+
+    def _annotate(self, image: int, category: int, mask: Bool[np.ndarray, "h w"], score: float | None) -> None:
+        box = box_from_mask(mask)
+        if box is None:
+            return
+        x1, y1, x2, y2 = box
+        annotation = {
+            "id": len(self._annotations) + 1,
+            "image_id": image,
+            "category_id": category,
+            "segmentation": self._segmentation(mask),
+            "area": int(mask.sum()),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "iscrowd": 0,
+        }
+        self._annotations.append(annotation if score is None else annotation | {"score": score})
 
     def finish(self) -> Sequence[str]:
         """Write the file."""
@@ -64,7 +71,8 @@ class CocoExporter(Exporter):
         }
         (self.folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
         bridged = [f"{self._holes} holes are reached by slits of no width."] if self._holes else []
-        return [f"File names are relative to {self.results.folder}.", *bridged]
+        counted = [f"{len(self._annotations)} single objects."] if self.options.instances else []
+        return [*counted, f"File names are relative to {self.results.folder}.", *bridged]
 
     def _segmentation(self, mask: Bool[np.ndarray, "h w"]) -> Any:
         if not self.options.polygons:

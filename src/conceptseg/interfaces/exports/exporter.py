@@ -24,6 +24,8 @@ class ExportOptions:
 
     polygons: bool = False
     """COCO: polygons with bridged holes instead of run lengths."""
+    instances: bool = False
+    """COCO: an annotation a single object, as `segment --instances` lists them, instead of one a mask."""
     link: bool = False
     """Symbolic links to pictures instead of copies, where a format has them inside its folder."""
     url_prefix: str = "/data/local-files/?d="
@@ -46,6 +48,7 @@ class Exporter(ABC):
         """Write a picture's masks, one a concept in their order; empty masks too.
 
         Raises:
+            ImageError: it cannot be exported; nothing of it is written then.
             OSError: the disk is full, or the like.
         """
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from conceptseg.errors import InputError
+from conceptseg.errors import ImageError, InputError
 from conceptseg.images import load_mask
 from conceptseg.ledger import read_rows
 from conceptseg.naming import distinct_stem, is_plain_stem, name_key
+from conceptseg.shapes import decode_run_lengths
 
 __all__ = ["Answer", "Picture", "Results", "read_results"]
 
@@ -42,6 +43,20 @@ class Answer:
             ImageError: it cannot be read, or is not of the size that its line says.
         """
         return load_mask(self.mask_path, self.size_hw)
+
+    def objects(self) -> list[tuple[Bool[np.ndarray, "h w"], float]]:
+        """The single objects that stand in its line, with their scores.
+
+        Raises:
+            ImageError: the line has none, or one that is no mask of this picture.
+        """
+        listed = self.record.get("instances")
+        if not isinstance(listed, list):
+            raise ImageError("it was segmented without --instances, so that its single objects are not known")
+        try:
+            return [(decode_run_lengths(one["rle"]["counts"], self.size_hw), float(one["score"])) for one in listed]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ImageError(f"its line lists objects that are none: {error!r}") from error
 
     @property
     def score(self) -> float | None:

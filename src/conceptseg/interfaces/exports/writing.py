@@ -97,10 +97,10 @@ def _write(exporter: Exporter, progress: Callable[[], object]) -> ExportReport:
         try:
             masks = [answer.mask() for answer in picture.answers]
             counts.update(_seen(picture, exporter.has_pictures))
+            exporter.add(picture, masks)
         except ImageError as error:
             failures[str(picture.source)] = str(error)
         else:
-            exporter.add(picture, masks)
             counts["exported"] += 1
             counts["empty"] += not any(mask.any() for mask in masks)
         progress()

@@ -24,7 +24,7 @@ from conceptseg.interfaces.server.x_anylabeling import build_x_anylabeling_route
 
 __all__ = ["create_app"]
 
-_REFUSALS = (400, 401, 404, 405, 409, 413, 415, 422, 429, 500, 503, 504)
+_REFUSALS = (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 504)
 _ABOUT = """Masks of concepts, and why: by words, by reference pictures, or by a learned rule.
 Every error is `{"error": {"type", "message"}}`. Pictures travel in the request; addresses are never fetched."""
 

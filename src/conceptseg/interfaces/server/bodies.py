@@ -20,7 +20,7 @@ __all__ = ["Upload", "parse", "raw_references", "read_body", "read_json"]
 
 M = TypeVar("M", bound=BaseModel)
 _TEXT_LIMIT = 1 << 20
-_REPEATED = ("reference", "reference_mask", "reference_box", "absent")
+_REPEATED = ("reference", "reference_mask", "reference_box", "reference_unlike", "absent")
 
 
 class Upload:
@@ -67,8 +67,9 @@ async def read_json(request: Request, model: type[M]) -> M:
 async def read_body(request: Request, model: type[BaseModel], most_references: int) -> Upload:
     """The body of a route that takes both forms.
 
-    As multipart: `image` a file, `reference`, `reference_mask` and `reference_box` as often as there are references
-    (or masks and boxes never; one may be empty), `absent` files, and the other fields as text.
+    As multipart: `image` a file, `reference`, `reference_mask`, `reference_box` and `reference_unlike` (true where the
+    mark is on what the concept is not) as often as there are references (or but for `reference` never; one may be
+    empty), `absent` files, and the other fields as text.
 
     Raises:
         Refusal: it is neither, is malformed, or has too many references.
@@ -97,6 +98,7 @@ def raw_references(references: list[ReferenceInput]) -> list[RawReference]:
             decode_base64(one.image, f"reference {place}"),
             None if one.mask is None else decode_base64(one.mask, f"the mask of reference {place}"),
             one.box,
+            one.unlike,
         )
         for place, one in enumerate(references, start=1)
     ]
@@ -104,7 +106,7 @@ def raw_references(references: list[ReferenceInput]) -> list[RawReference]:
 
 async def _read_form(request: Request, model: type[BaseModel], most: int) -> Upload:
     try:
-        async with request.form(max_files=3 * most + 2, max_fields=3 * most + 16, max_part_size=_TEXT_LIMIT) as form:
+        async with request.form(max_files=3 * most + 2, max_fields=4 * most + 16, max_part_size=_TEXT_LIMIT) as form:
             _check_most(len(form.getlist("reference")) + len(form.getlist("absent")), most)
             files = {name: [await _content(one) for one in form.getlist(name)] for name in ("image", "absent")}
             references = await _form_references(form)
@@ -134,14 +136,23 @@ async def _form_references(form: FormData) -> list[RawReference]:
     images = [await _content(one) for one in form.getlist("reference")]
     masks = [await _content(one) or None for one in form.getlist("reference_mask")]
     boxes = [_box(one, place) for place, one in enumerate(form.getlist("reference_box"), start=1)]
-    for name, given in (("reference_mask", masks), ("reference_box", boxes)):
+    unlike = [_flag(one, place) for place, one in enumerate(form.getlist("reference_unlike"), start=1)]
+    for name, given in (("reference_mask", masks), ("reference_box", boxes), ("reference_unlike", unlike)):
         if given and len(given) != len(images):
             raise InputError(
                 f"{name}: got {len(given)} for {len(images)} references. Give one for each, in order, or none; "
                 "an empty one stands for a reference without."
             )
     nothing = [None] * len(images)
-    return [RawReference(*one) for one in zip(images, masks or nothing, boxes or nothing, strict=True)]
+    rows = zip(images, masks or nothing, boxes or nothing, unlike or [False] * len(images), strict=True)
+    return [RawReference(*one) for one in rows]
+
+
+def _flag(value: UploadFile | str, place: int) -> bool:
+    text = value.strip().lower() if isinstance(value, str) else "a file"
+    if text not in ("", "false", "true"):
+        raise InputError(f"reference_unlike {place}: expected true, false or nothing, got {text[:80]!r}.")
+    return text == "true"
 
 
 def _box(value: UploadFile | str, place: int) -> tuple[float, float, float, float] | None:

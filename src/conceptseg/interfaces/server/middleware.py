@@ -70,6 +70,8 @@ class Doorkeeper:
         headers = Headers(scope=scope)
         if self._token is not None and scope["path"] not in _OPEN_PATHS and not _brings(headers, self._token):
             raise refuse("unauthorized", "This server wants its token: Authorization: Bearer TOKEN.")
+        if self._token is None and _is_another_sites(headers):
+            raise refuse("forbidden", "Pages of other sites are not answered: give the server a token, and send it.")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length[:20]) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes)
@@ -80,6 +82,12 @@ def _brings(headers: Headers, token: str) -> bool:
     kind, _, value = headers.get("authorization", "").partition(" ")
     offered = {"bearer": value.strip(), "basic": _password(value)}.get(kind.lower(), headers.get("token", ""))
     return hmac.compare_digest(offered.encode("utf-8", "replace"), token.encode("ascii"))
+
+
+def _is_another_sites(headers: Headers) -> bool:
+    """Whether a browser sent this for a page that came from elsewhere: any page that somebody opens may post a form."""
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 def _password(value: str) -> str:

@@ -27,6 +27,7 @@ class RawReference:
     image: bytes
     mask: bytes | None = None
     box: tuple[float, float, float, float] | None = None
+    unlike: bool = False
 
 
 class PixelBudget:
@@ -100,6 +101,6 @@ def _load_reference(raw: RawReference, name: str, budget: PixelBudget) -> Refere
 
 def _named(reference: Reference, raw: RawReference, name: str) -> Reference:
     try:
-        return replace(reference, box=raw.box)
+        return replace(reference, box=raw.box, unlike=raw.unlike)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

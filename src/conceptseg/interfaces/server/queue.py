@@ -121,6 +121,11 @@ class BatchQueue:
         with self._changed:
             self._is_closed = True
 
+    @property
+    def is_working(self) -> bool:
+        """Whether the thread has not ended: `stop` may have been too short for its batch."""
+        return self._thread is not None and self._thread.is_alive()
+
     def stop(self, timeout_s: float = 5.0) -> None:
         """Close, answer what still waits, and end the thread."""
         with self._changed:

@@ -21,6 +21,7 @@ _STATUS = MappingProxyType(
     {
         "malformed": 400,
         "unauthorized": 401,
+        "forbidden": 403,
         "not_found": 404,
         "method_not_allowed": 405,
         "conflict": 409,

@@ -50,6 +50,7 @@ class ReferenceInput(_Strict):
     image: Picture
     mask: Picture | None = None
     box: BoxXYXY | None = None
+    unlike: Annotated[bool, Field(description="Whether the mark is on what the concept is not.")] = False
 
 
 class RuleSegmentRequest(_Strict):

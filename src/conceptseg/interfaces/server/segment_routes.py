@@ -34,6 +34,11 @@ _REFERENCES: dict[str, Any] = {
         "items": {"type": "string"},
         "description": "x1,y1,x2,y2 in pixels; as many as references, or none; an empty one for one without",
     },
+    "reference_unlike": {
+        "type": "array",
+        "items": {"type": "string", "enum": ["", "false", "true"]},
+        "description": "whether the mark is on what the concept is not; as many as references, or none",
+    },
 }
 _FILE: dict[str, Any] = {"type": "string", "format": "binary"}
 _MASK: dict[str, Any] = {"type": "string", "enum": ["rle", "png"], "default": "rle"}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,7 +17,7 @@ from PIL import Image
 from conceptseg.inference import ConceptSegmenter
 from conceptseg.interfaces.server.service import Service
 
-__all__ = ["DrainingServer", "serve", "warm_up"]
+__all__ = ["DrainingServer", "leave", "serve", "warm_up"]
 
 _LOG = logging.getLogger(__name__)
 _LAST_SECONDS = 5
@@ -83,4 +86,16 @@ def serve(app: FastAPI, host: str, port: int, *, on_ready: Callable[[], None] | 
         timeout_graceful_shutdown=_LAST_SECONDS,
         timeout_keep_alive=30,
     )
-    DrainingServer(config, app.state.service, on_ready).run()
+    service: Service = app.state.service
+    DrainingServer(config, service, on_ready).run()
+    if service.queue.is_working:
+        _LOG.warning("Stopped within a batch that nobody waits for any more")
+        leave()
+
+
+def leave() -> NoReturn:
+    """End the process at once: a thread within the model's libraries would make the interpreter's own end abort."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -6,8 +6,9 @@ import copy
 
 import pytest
 import torch
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from conceptseg.training.shared_pictures import first_places, share_pictures
+from conceptseg.models.shared_pictures import first_places, share_pictures
 from tests.models.tiny import tiny_mllm
 
 SIDE = 12
@@ -99,3 +100,28 @@ def test_pictures_of_other_sizes_keep_their_tokens(mllm):
     features = mllm.model.get_image_features(rows, grids).pooler_output
     assert [len(tokens) for tokens in features] == [18, 36, 18]
     assert torch.equal(features[0], features[2])
+
+
+def test_features_of_middle_layers_stand_for_equal_pictures_too():
+    vision = {
+        "depth": 2, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "out_hidden_size": 32,
+        "patch_size": 14, "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
+    }  # fmt: skip
+    text = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16,
+        "num_key_value_heads": 1, "vocab_size": 32,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2]},
+    }  # fmt: skip
+    config = Qwen3VLConfig(text_config=text, vision_config=vision, image_token_id=3, vision_start_token_id=4)
+    mllm = Qwen3VLForConditionalGeneration(config).eval()
+    visual = mllm.model.visual
+    pixels, grids = batch([0, 1, 0, 0, 1])
+    with torch.no_grad():
+        whole = visual(pixels, grids)
+        share_pictures(mllm)
+        sizes = counted(visual)
+        shared = visual(pixels, grids)
+    assert sizes == [2 * SIDE * SIDE]
+    for mine, theirs in zip((shared.pooler_output, *shared.deepstack_features),
+                            (whole.pooler_output, *whole.deepstack_features), strict=True):  # fmt: skip
+        assert torch.allclose(mine, theirs, atol=1e-5)

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 __all__ = ["first_places", "share_pictures"]
 
@@ -21,8 +20,9 @@ __all__ = ["first_places", "share_pictures"]
 def share_pictures(mllm: PreTrainedModel) -> None:
     """From now on, let the vision tower encode each different picture of a pass once; gradients add up as before.
 
-    Of the tower's output only what the language model takes (`pooler_output`) is complete; `last_hidden_state` holds
-    the different pictures alone. A copy of the model shares in its own tower.
+    Of the tower's output only what the language model takes is complete (`pooler_output`, and Qwen3-VL's
+    `deepstack_features`); `last_hidden_state` holds the different pictures alone. A copy of the model shares in its own
+    tower.
     """
     visual = mllm.model.visual
     visual.forward = MethodType(_encode_once, visual)
@@ -42,10 +42,16 @@ def _encode_once(
         return encode(visual, hidden_states, grid_thw, **more)
     output = encode(visual, torch.cat([pictures[place] for place in kept]), grid_thw[kept], **more)
     per_token = cast(int, visual.spatial_merge_size) ** 2
-    tokens = output.pooler_output.split([patches[place] // per_token for place in kept])
-    token_of = dict(zip(kept, tokens, strict=True))
-    everyone = torch.cat([token_of[place] for place in first])
-    return BaseModelOutputWithPooling(last_hidden_state=output.last_hidden_state, pooler_output=everyone)
+    sizes = [patches[place] // per_token for place in kept]
+
+    def for_everyone(tokens: Float[Tensor, "tokens width"]) -> Float[Tensor, "all_tokens width"]:
+        token_of = dict(zip(kept, tokens.split(sizes), strict=True))
+        return torch.cat([token_of[place] for place in first])
+
+    output.pooler_output = for_everyone(output.pooler_output)
+    if getattr(output, "deepstack_features", None) is not None:  # Qwen3-VL's
+        output.deepstack_features = [for_everyone(tokens) for tokens in output.deepstack_features]
+    return output
 
 
 def first_places(pictures: Sequence[Float[Tensor, "_ values"]], grids: Int[Tensor, "pictures 3"]) -> list[int]:

@@ -1,0 +1,1 @@
+"""Whatever people bring along: each target takes one kind of input, `make fuzz` gives them 10⁵ of it."""
