@@ -51,7 +51,7 @@ class Family:
     """A photograph without the concept, where one could be found."""
 
     def disguised(self, rng: np.random.Generator) -> Family:
-        """The same as something never seen: one exchange of colours in all pictures, sometimes around the thing.
+        """The same as something never seen: one exchange of colours in all pictures, at times what lies around it.
 
         The sets name few kinds; whoever knows them all by heart need not look at the references.
         """
