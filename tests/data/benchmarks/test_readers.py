@@ -347,7 +347,7 @@ def test_an_annotation_that_is_built_otherwise_is_a_problem(
     BUILDERS[name](tmp_path)
     stems = [path.stem for path in sorted((tmp_path / "ReasonSeg/val").glob("*.json"))] if "{" in file else []
     path = tmp_path / file.format(*stems)
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     change(told)
     path.write_text(json.dumps(told), encoding="utf-8")
     assert any(named in problem for problem in get_benchmark(name).check(tmp_path).problems)

@@ -72,13 +72,13 @@ class Coco20i(Benchmark):
             pictures = {picture["id"]: picture for picture in content["images"]}
             names = {category["id"]: category["name"] for category in content["categories"]}
             regions = _regions_by_class(content["annotations"])
-        except SampleError as error:
-            return Scan([], [str(error)])
-            items: list[Item] = [
+            items = [
                 _item(folder, pictures[picture], names[category], of_class[picture])
                 for category, of_class in sorted(regions.items())
                 for picture in self._chosen(of_class, names[category], split)
             ]
+        except SampleError as error:
+            return Scan([], [str(error)])
         except MALFORMED as error:
             return Scan([], [f"{index} is not a COCO instance file: {error!r}"])
         return Scan(items, missing_files(items))
