@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -14,6 +13,7 @@ from conceptseg.errors import InputError
 from conceptseg.evaluation import calibrating
 from conceptseg.evaluation.sources import DataSource
 from conceptseg.inference import Query, SegmentationResult
+from conceptseg.models.calibrated_router import RouterSigns
 from conceptseg.models.calibration import Signals
 from tests.evaluation.fakes import FakeSegmenter
 
@@ -28,8 +28,11 @@ class Spilling(FakeSegmenter):
         super().__init__()
         self.model.digest = lambda: "0123"
 
-    def segment_batch(self, queries: Sequence[Query], **_: Any) -> list[SegmentationResult]:
-        return [SegmentationResult("cat", mask=LEVELS > 0, signals=Signals(0.9, 0.9, None, None)) for _ in queries]
+    def answer_both_ways(
+        self, queries: Sequence[Query]
+    ) -> list[tuple[RouterSigns, SegmentationResult, SegmentationResult]]:
+        result = SegmentationResult("cat", mask=LEVELS > 0, signals=Signals(0.9, 0.9, None, None))
+        return [(RouterSigns(1, 0.9, 0.9, 0.9, 1.0), result, result) for _ in queries]
 
 
 def test_what_is_not_judged_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +41,7 @@ def test_what_is_not_judged_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(calibrating, "fit_calibration", fit)
     with pytest.raises(InputError, match="enough"):
         calibrating.calibrate(Spilling(), [DataSource("set", [sample], ("a",), ("a",))])
-    assert [iou for _, iou in fit.call_args.args[0]] == [1.0]
+    assert [iou for _, iou in fit.call_args.args[0]] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("size", [0, -1])

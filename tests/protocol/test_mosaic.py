@@ -92,6 +92,15 @@ def test_the_tiniest_box_is_still_drawn():
     assert reds(mosaic).sum() == 1
 
 
+@given(st.lists(st.tuples(st.integers(8, 300), st.integers(8, 300)), min_size=1, max_size=10))
+def test_boxes_travel_both_ways(sizes_wh: list[tuple[int, int]]):
+    boxes = [(1.0, 2.0, width - 3.0, height - 1.0) for width, height in sizes_wh]
+    mosaic = build_mosaic([Image.new("RGB", size) for size in sizes_wh], boxes, canvas_px=97)
+    for index, (box, on_canvas) in enumerate(zip(boxes, mosaic.boxes_xyxy, strict=True)):
+        assert all(0 <= value <= 97 + 1e-9 for value in on_canvas)
+        assert mosaic.to_reference(index, on_canvas) == pytest.approx(box, abs=1e-6)
+
+
 @given(st.integers(1, 12), st.integers(4, 200))
 def test_whole_pictures_tile_the_canvas(count: int, canvas_px: int):
     grid = math.ceil(math.sqrt(count))

@@ -385,10 +385,12 @@ class ConceptSegmenter:
             InputError: none is marked.
             ImageError: a picture or mask cannot be read.
         """
-        seen = self.model.see_marks([load_reference(one) for one in as_references(references)])
-        if seen is None:
-            raise InputError("References are compared by their marks: give each a mask or a box.")
-        return cross_match(seen).cpu().numpy()
+        loaded = [load_reference(one) for one in as_references(references)]
+        with explain_out_of_memory(f"comparing {len(loaded)} references"):
+            seen = self.model.see_marks(loaded)
+            if seen is None:
+                raise InputError("References are compared by their marks: give each a mask or a box.")
+            return cross_match(seen).cpu().numpy()
 
     @torch.no_grad()
     def respond(
@@ -411,8 +413,9 @@ class ConceptSegmenter:
         everyone, clock = list(range(len(queries))), Clock(self.model.device)
         request = Request(always=True)
         answers = Answers(self.model, request)
-        looks, screening, _ = self._take_shortcuts(queries, RouteChoice.DIRECT, clock)
-        reasoned = self._reason(queries, looks, everyone, request, answers, clock)
+        with explain_out_of_memory(f"answering {len(queries)} questions both ways"):
+            looks, screening, _ = self._take_shortcuts(queries, RouteChoice.DIRECT, clock)
+            reasoned = self._reason(queries, looks, everyone, request, answers, clock)
         direct = [answers.direct(queries[i], screening.drawn[i], screening.presence[i]) for i in everyone]
         signs = [screening.signs(i, queries[i].concept) for i in everyone]
         return list(zip(signs, direct, reasoned, strict=True))

@@ -54,6 +54,13 @@ class Mosaic:
         """The cell of reference `index` as left, top, right, bottom (half-open), where the canvas is `side` wide."""
         return _cell(index, self.grid, side)
 
+    def to_reference(self, index: int, box_xyxy: BoxXYXY) -> BoxXYXY:
+        """A box in canvas pixels, in the pixels of reference `index`; outside its cell it leaves the picture."""
+        left, top, right, bottom = _cell(index, self.grid, self.canvas_px)
+        x1, y1, x2, y2 = box_xyxy
+        inside = (x1 - left, y1 - top, x2 - left, y2 - top)
+        return scale_box(inside, (bottom - top, right - left), self.sizes_hw[index])
+
 
 def build_mosaic(
     images: Sequence[Image.Image],
