@@ -81,7 +81,7 @@ def test_masks_that_are_label_maps_take_their_label(learned, references, tmp_pat
 
 def test_what_reading_references_had_to_guess_is_told(learned, references, tmp_path, capsys):
     image, _, mask = references[0].partition("@")
-    Image.fromarray(np.asarray(Image.open(image).convert("L")).astype(np.uint16) * 256).save(tmp_path / "deep.png")
+    Image.fromarray(np.asarray(Image.open(image).convert("L")).astype(np.uint16) * 16).save(tmp_path / "deep.png")
     assert main(["rule", "check", str(learned), "--ref", f"{tmp_path / 'deep.png'}@{mask}"]) == 0
     assert "note: Reference 1: " in capsys.readouterr().err
 
