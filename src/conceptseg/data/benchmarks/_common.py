@@ -7,6 +7,7 @@ whatever is wrong; everything else follows here.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
@@ -252,7 +253,7 @@ def missing_files(items: Iterable[Item]) -> list[str]:
         for source in (item.image, item.mask, *(reference.image for reference in item.references or ()))
     )
     paths = sorted({source for source in sources if isinstance(source, Path)})
-    return [f"there is no file {path}" for path in paths if not path.is_file()]
+    return [f"there is no file {path}" for path in paths if not os.path.isfile(path)]
 
 
 def _damages(items: Iterable[Item]) -> list[str]:
