@@ -349,7 +349,7 @@ def check_name(seed: int, folder: Path) -> bool:
         try:
             path = result.save(out)
             assert path.parent == out
-            saved.add(path.name.casefold())
+            saved.add(path.name)
         except ConceptSegError as error:
             assert str(error)
     assert {path.name for path in home.iterdir()} <= {"out"}

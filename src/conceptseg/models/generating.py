@@ -19,6 +19,7 @@ from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
 
 from conceptseg.models.drafting import Drafts
 from conceptseg.models.families import Mllm
+from conceptseg.models.listening import tell_listener
 
 __all__ = ["Choose", "Opening", "Row", "Writer", "chooser"]
 
@@ -103,8 +104,10 @@ class Writer:
             row.states.append(mine[width - count : width])
         self._next = positions[0, :, width - 1] + 1
         self._accept(states[:, width - 1 :], mask[:, width - 1 :], drafts)
+        tell_listener([row.tokens for row in rows])
         while self._rows:
             self._step()
+            tell_listener([row.tokens for row in rows])
 
     def _step(self) -> None:
         drafts = self._drafts()

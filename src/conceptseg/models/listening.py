@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from conceptseg.models.reasoner import Reasoner
 
-from conceptseg.models.reasoner import Reasoner
+__all__ = ["overheard", "tell_listener"]
 
-__all__ = ["overheard"]
+_LISTENER: ContextVar[Callable[[Sequence[int]], None] | None] = ContextVar("listener", default=None)
+"""Who hears what the running thread generates."""
 
 
 @contextmanager
 def overheard(reasoner: Reasoner, tell: Callable[[str], None]) -> Iterator[None]:
-    """Tell the response so far whenever the MLLM has read a further token of it, while the block runs.
+    """Tell the response so far whenever there is more of it, what was begun included, while the block runs.
 
-    Heard are generations of the calling thread for one prompt; what `tell` raises ends the generation. It is told ""
-    when a prompt is read, and of a response that is begun (`Reasoner.generate`) what comes behind the beginning.
-    The MLLM is read if it has not been.
+    Heard are generations of the running thread for one prompt; what `tell` raises ends the generation.
 
     Args:
-        reasoner: to listen to.
+        reasoner: whose words they are.
         tell: called in the thread that generates.
     """
-    thread, written = threading.get_ident(), list[int]()
-
-    def hear(_module: nn.Module, _inputs: object, named: dict[str, Any]) -> None:
-        ids: Tensor | None = named.get("input_ids")
-        if threading.get_ident() != thread or ids is None or len(ids) != 1:
-            return
-        if ids.shape[1] > 1:
-            written.clear()
-        else:
-            written.append(int(ids[0, -1]))
-        tell(reasoner.processor.tokenizer.decode(written, skip_special_tokens=True))
-
-    mllm: Any = reasoner.mllm
-    hook = mllm.model.register_forward_pre_hook(hear, with_kwargs=True)
+    tokenizer = reasoner.processor.tokenizer
+    before = _LISTENER.set(lambda tokens: tell(str(tokenizer.decode(list(tokens), skip_special_tokens=True))))
     try:
         yield
     finally:
-        hook.remove()
+        _LISTENER.reset(before)
+
+
+def tell_listener(responses: Sequence[Sequence[int]]) -> None:
+    """Called by the loop that writes, after each pass, with the tokens of all responses so far."""
+    hear = _LISTENER.get()
+    if hear is not None and len(responses) == 1:
+        hear(responses[0])

@@ -28,7 +28,7 @@ def ask_about_coins(visit: Visit) -> None:
     visit.draw(2, "Box", (0.2, 0.28, 0.68, 0.66))
     visit.page.click("#references .cs-thumb >> nth=0")
     visit.look_at(PICTURES / "coins.jpg")
-    visit.find("ancient coin")
+    visit.find("common object")
 
 
 def main() -> None:

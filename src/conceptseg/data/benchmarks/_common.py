@@ -6,6 +6,7 @@ whatever is wrong; everything else follows here.
 
 from __future__ import annotations
 
+import os
 import random
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
@@ -256,7 +257,7 @@ def missing_files(items: Iterable[Item]) -> list[str]:
         for source in (item.image, item.mask, *(reference.image for reference in item.references or ()))
     )
     paths = sorted({source for source in sources if isinstance(source, Path)})
-    return [f"there is no file {path}" for path in paths if not path.is_file()]
+    return [f"there is no file {path}" for path in paths if not os.path.isfile(path)]
 
 
 def _damages(items: Iterable[Item]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def inside(root: Path, name: object, anchors: Iterable[str] = ()) -> Path:
     relative = name.replace("\\", "/").removeprefix("./")
     for anchor in anchors:
         shorter = relative.removeprefix(f"{anchor}/")
-        if not (root / relative).exists() and shorter != relative:
+        if not os.path.exists(root / relative) and shorter != relative:
             relative = shorter
     below = path_below(relative)
     if below is None:

@@ -13,6 +13,7 @@ from other pictures of the file.
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Coco(Benchmark):
 
     def scan(self, root: Path, split: str) -> Scan:
         """One item a category and picture."""
-        path = root / _FILE if root.is_dir() else root
+        path = root / _FILE if os.path.isdir(root) else root
         try:
             content = _Content.of(read_json(path))
         except SampleError as error:
@@ -122,13 +123,13 @@ class Coco(Benchmark):
     def _folder(self, path: Path) -> Path:
         beside = path.parent
         if self.images is None:
-            return beside / "images" if (beside / "images").is_dir() else beside
-        return Path(self.images) if Path(self.images).is_dir() else beside / self.images
+            return beside / "images" if os.path.isdir(beside / "images") else beside
+        return Path(self.images) if os.path.isdir(self.images) else beside / self.images
 
     def _without_missing(self, scan: Scan, path: Path) -> Scan:
         """Pictures that are not there: counted, and an error unless they may be left out."""
         pictures = {item.image: str(item.image) for item in scan.items}
-        lost = {image for image in pictures if not Path(pictures[image]).is_file()}
+        lost = {image for image in pictures if not os.path.isfile(pictures[image])}
         if not lost:
             return scan
         told = _listed([pictures[image] for image in pictures if image in lost])
