@@ -91,8 +91,8 @@ def build_mosaic(
             model sees the canvas unresized.
         proxy: Whether to withhold a box for verification.
         unlike: Places of pictures whose box marks what the target is not: it is drawn in blue, and never withheld.
-        masks: Of each picture at its own size, or None: what is marked is tinted beside its box. Nothing is, without;
-            the paper and released checkpoints show boxes alone. The withheld reference is never tinted.
+        masks: Of each picture at its own size, or None: what it covers is tinted beside the box. The paper and released
+            checkpoints show boxes alone. The withheld reference is never tinted.
 
     Raises:
         InputError: no pictures, another number of boxes or masks, a box outside its picture, or a canvas below K pixels.
