@@ -95,8 +95,8 @@ def build_mosaic(
             checkpoints show boxes alone. The withheld reference is never tinted.
 
     Raises:
-        masks: Of each picture at its own size, or None: what it covers is tinted beside the box. Paper and released
-            checkpoints show boxes alone. The withheld reference is never tinted.
+        InputError: no pictures, another number of boxes or masks, a box outside its picture, or a canvas below K.
+    """
     grid = _checked_grid(len(images), len(boxes), canvas_px)
     if masks and len(masks) != len(images):
         raise InputError(f"Expected one mask (or None) a reference image, got {len(masks)} for {len(images)} images.")
