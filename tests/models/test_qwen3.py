@@ -95,7 +95,7 @@ def test_a_box_comes_back_in_the_callers_pixels(segmenter, monkeypatch):
 
     def said(*arguments, **options):
         generation = generate(*arguments, **options)
-        return type(generation)([text], generation.token_ids, generation.hidden_states, generation.mask, (True,))
+        return type(generation)([text], generation.token_ids, generation.hidden_states, generation.mask, _ended=(True,))
 
     monkeypatch.setattr(segmenter.model.reasoner, "generate", said)
     result = segmenter(PICTURES[0], "the thing that is behind here", route="reason")
