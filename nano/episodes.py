@@ -11,18 +11,21 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch.utils.data import Dataset
 
-from conceptseg.data.loading import LoadedReference, load_sample
+from conceptseg.data.loading import LoadedReference, lay_out, load_sample
 from conceptseg.data.samples import ConceptSample
 from conceptseg.data.world import ConceptWorld
 from conceptseg.geometry import BoxXYXY, box_from_mask, scale_box
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.reasoner import Prompt
-from conceptseg.protocol import Mosaic, build_mosaic
+from conceptseg.protocol import Mosaic
 from nano.dense import centres, coverage
 from nano.mixture import Mixture
 from nano.wording import ideal_response
 
 __all__ = ["Episode", "EpisodeData", "make_episode"]
+
+_MASKS_SHOWN = 0.5
+"""In so many episodes the mosaic shows the references' masks, not their boxes alone: nano is to read both."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ class EpisodeData(Dataset[Episode]):
         count = available
         if rng.random() < 0.3:
             count = int(rng.integers(min(available, 1 if sample.level == "CR" else 0), available + 1))
-        return make_episode(self, sample, count)
+        return make_episode(self, sample, count, show_masks=bool(rng.random() < _MASKS_SHOWN))
 
     def _sample(self, rng: np.random.Generator, index: int) -> ConceptSample:
         source = self.beside.draw(rng) if self.beside else None
@@ -89,14 +92,14 @@ class EpisodeData(Dataset[Episode]):
         return self.world.sample(self.world.tasks[rng.integers(len(self.world.tasks))], index)
 
 
-def make_episode(data: EpisodeData, sample: ConceptSample, references: int) -> Episode:
-    """The episode of a sample with its first `references` references."""
+def make_episode(data: EpisodeData, sample: ConceptSample, references: int, *, show_masks: bool = False) -> Episode:
+    """The episode of a sample with its first `references` references, marked by boxes, or by masks beside them."""
     loaded = load_sample(sample)
     mask = np.asarray(loaded.mask)
     used = loaded.references[:references]
     mosaic = None
     if used:
-        mosaic = build_mosaic([r.image for r in used], [r.box for r in used], canvas_px=data.frame_px)
+        mosaic = lay_out(used, canvas_px=data.frame_px, show_masks=show_masks)
     prompt = data.build_prompt(sample.concept, loaded.image, mosaic)
     frame_hw = (data.frame_px, data.frame_px)
     box = box_from_mask(mask)

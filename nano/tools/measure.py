@@ -25,7 +25,7 @@ from conceptseg.errors import ConceptSegError
 from conceptseg.geometry import mask_iou
 from conceptseg.models.conceptseg import ConceptSegModel
 from conceptseg.models.segmenter import upsample_logits
-from conceptseg.protocol import build_mosaic, parse_response
+from conceptseg.protocol import parse_response
 
 _SAME = 0.5
 """IoU from which an object counts as found."""
@@ -94,9 +94,7 @@ def presence_of(model: ConceptSegModel, target: ConceptSample, asked: ConceptSam
     """SAM 3's presence score (0…1) for one sample's concept, asked with its references, in another sample's picture."""
     image = load_sample(target).image
     references = [load_reference(one) for one in asked.references]
-    frame_px = model.config.protocol.frame_px
-    mosaic = build_mosaic([one.image for one in references], [one.box for one in references], canvas_px=frame_px)
-    spoken = model.reason([model.build_prompt(asked.concept, image, mosaic)])
+    spoken = model.reason([model.build_prompt(asked.concept, image, model.lay_out(references))])
     answer = parse_response(spoken.texts[0]).words or asked.concept
     features = model.segmenter.encode_beside([image], [model.see_references(references)])
     logits = model.segmenter.decode(features, model.translate(spoken.hidden_states, spoken.mask, [answer]))

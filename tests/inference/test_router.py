@@ -67,5 +67,5 @@ def test_a_choice_is_found_by_its_name(name, choice):
 
 
 def test_an_unknown_choice_names_the_known_ones():
-    with pytest.raises(InputError, match=r"Unknown route 'fast'. Choose one of: auto, direct, reason"):
+    with pytest.raises(InputError, match=r"Unknown route 'fast'. Choose one of: auto, calibrated, direct, reason"):
         RouteChoice.of("fast")

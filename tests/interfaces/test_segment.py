@@ -19,7 +19,7 @@ from PIL import Image
 from conceptseg.errors import InputError
 from conceptseg.inference import ConceptSegmenter
 from conceptseg.interfaces.cli import main, segment
-from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter
+from conceptseg.interfaces.cli.console import add_model_arguments, load_segmenter, protocol_changes
 from conceptseg.interfaces.cli.ledger import LOCK_FILE, Ledger
 from tests.interfaces.fakes import FakeSegmenter
 
@@ -365,3 +365,11 @@ def test_a_reference_that_cannot_be_used_stops_before_anything_is_written(folder
     assert main(command(folder, out, "--ref", f"{folder / '00.png'}@100,100,120,120")) == 2
     assert "lies outside its picture" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_protocol_is_changed_by_what_is_said_alone():
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    assert protocol_changes(parser.parse_args([])) == {}
+    said = parser.parse_args(["--no-prior", "--mark", "mask", "--max-new-tokens", "9"])
+    assert protocol_changes(said) == {"reference_prior": False, "mark": "mask", "max_new_tokens": 9}

@@ -102,8 +102,8 @@ def test_wrong_requests_are_told(
     start = ["segment", str(clip), "--concept", "cat", "--out", str(tmp_path / "out")]
     for more, told in {
         ("--ref", "9@1,1,5,5"): "my clip.mp4 has frames 0 to 4, none of number 9",
-        ("--two-pass",): "--two-pass, --rule and --samples are not for clips",
-        ("--samples", "2"): "--two-pass, --rule and --samples are not for clips",
+        ("--two-pass",): "--two-pass, --rule, --samples and --mask-from are not for clips",
+        ("--samples", "2"): "--two-pass, --rule, --samples and --mask-from are not for clips",
     }.items():
         assert main([*start, *more]) == 2
         assert told in capsys.readouterr().err

@@ -215,7 +215,8 @@ class writing:
         self.hook.remove()
 
     def _force(self, _module: object, _inputs: object, logits: torch.Tensor) -> torch.Tensor:
-        wanted = [row[min(self.step, len(row) - 1)] for row in self.rows]
+        there = [row for row in self.rows if self.step <= len(row)]  # one whose last token was read has left
+        wanted = [row[min(self.step, len(row) - 1)] for row in there]
         self.step += 1
         forced = torch.zeros_like(logits)
         forced[range(len(wanted)), :, wanted] = 1.0

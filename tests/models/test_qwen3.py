@@ -65,6 +65,19 @@ def test_states_from_generation_are_those_of_a_full_pass(segmenter):
         assert torch.allclose(alone.hidden_states[0], said.hidden_states[row][: alone.mask.sum()], atol=1e-4)
 
 
+def test_what_is_kept_of_a_prompts_beginning_changes_no_answer(segmenter):
+    """Features of the mosaic go to the first layers when it is read, those of the target when that is."""
+    reasoner = segmenter.model.reasoner
+    prompts = [Prompt((PICTURES[0], target), "Which?", "Be brief.", parts=("think",)) for target in PICTURES[1:]]
+    plain = reasoner.generate(prompts, max_new_tokens=5)
+    for _ in range(2):
+        kept = reasoner.generate(prompts, max_new_tokens=5, remember=True)
+        assert kept.texts == plain.texts
+        assert torch.allclose(kept.hidden_states[kept.mask], plain.hidden_states[plain.mask], atol=1e-4)
+    assert len(reasoner._beginnings) == 1
+    reasoner.forget()
+
+
 def test_boxes_are_written_and_read_in_thousandths():
     mosaic = build_mosaic(PICTURES[:2], [(0, 0, 30, 20), (30, 20, 60, 40)], canvas_px=608, proxy=False)
     text = render_prompt("cat", mosaic, unit_px=0.608)
@@ -82,7 +95,7 @@ def test_a_box_comes_back_in_the_callers_pixels(segmenter, monkeypatch):
 
     def said(*arguments, **options):
         generation = generate(*arguments, **options)
-        return type(generation)([text], generation.token_ids, generation.hidden_states, generation.mask, (True,))
+        return type(generation)([text], generation.token_ids, generation.hidden_states, generation.mask, _ended=(True,))
 
     monkeypatch.setattr(segmenter.model.reasoner, "generate", said)
     result = segmenter(PICTURES[0], "the thing that is behind here", route="reason")

@@ -127,8 +127,8 @@ def test_a_qwen2_vl_is_not_taken_for_its_successor(tmp_path: Path):
 def test_another_architecture_is_refused(released_folder: Path, tmp_path: Path):
     shutil.copytree(released_folder, tmp_path / "copy")
     config = json.loads((tmp_path / "copy" / "config.json").read_text())
-    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"model_type": "qwen3_vl"}))
-    with pytest.raises(CheckpointError, match=r"Expected a Qwen2\.5-VL model .* got 'qwen3_vl'"):
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
+    with pytest.raises(CheckpointError, match=r"Expected a Qwen2\.5-VL model .* got 'llava'"):
         load_released(tmp_path / "copy", sam=None)
 
 

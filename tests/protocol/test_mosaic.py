@@ -137,3 +137,20 @@ def test_the_pictures_given_are_left_alone():
 def test_wrong_requests(count: int, boxes: list, canvas_px: int, message: str):
     with pytest.raises(InputError, match=message):
         build_mosaic(plain(count), boxes, canvas_px=canvas_px)
+
+
+def test_masks_are_tinted_beside_their_boxes_but_not_the_withheld_one():
+    mask = np.zeros((20, 40), dtype=bool)
+    mask[5:15, 10:30] = True
+    boxes, masks = [(10, 5, 30, 15)] * 4, [mask, mask, None, mask]
+    plainly = build_mosaic(plain(4), boxes, canvas_px=200)
+    tinted = build_mosaic(plain(4), boxes, canvas_px=200, unlike=[3], masks=masks)
+    changed = (np.asarray(plainly.image) != np.asarray(tinted.image)).any(axis=2)
+    assert not changed[:100, :100].any()  # the proxy
+    assert not changed[100:, :100].any()  # no mask
+    assert tinted.image.getpixel((150, 50)) == pytest.approx((142.5, 90, 25), abs=1)  # half red, in the mask
+    assert tinted.image.getpixel((105, 5)) == COLOURS[1]
+    assert tinted.image.getpixel((150, 150)) == pytest.approx((35, 70, 152.5), abs=1)  # what it is not: half blue
+    assert tinted.shown_boxes == plainly.shown_boxes[:2]
+    with pytest.raises(InputError, match=r"one mask \(or None\) a reference image, got 3 for 4"):
+        build_mosaic(plain(4), boxes, canvas_px=200, masks=masks[:3])

@@ -118,8 +118,16 @@ def load_reference(reference: Reference) -> LoadedReference:
     return LoadedReference(image, mask, box, notes, reference.unlike, ignore)
 
 
-def lay_out(references: Sequence[LoadedReference], *, canvas_px: int, proxy: bool = True) -> Mosaic:
+def lay_out(
+    references: Sequence[LoadedReference], *, canvas_px: int, proxy: bool = True, show_masks: bool = False
+) -> Mosaic:
     """References as one picture; those of what the concept is not come last, whatever their place.
+
+    Args:
+        references: at least one.
+        canvas_px: as for `conceptseg.protocol.build_mosaic`.
+        proxy: whether the first one's mark may be withheld.
+        show_masks: tint what masks cover, beside the boxes.
 
     Raises:
         InputError: there are none, or as for `conceptseg.protocol.build_mosaic`.
@@ -127,7 +135,8 @@ def lay_out(references: Sequence[LoadedReference], *, canvas_px: int, proxy: boo
     ordered = sorted(references, key=lambda one: one.unlike)
     unlike = [place for place, one in enumerate(ordered) if one.unlike]
     boxes = [one.box for one in ordered]
-    return build_mosaic([one.image for one in ordered], boxes, canvas_px=canvas_px, proxy=proxy, unlike=unlike)
+    images, masks = [one.image for one in ordered], [one.mask for one in ordered] if show_masks else ()
+    return build_mosaic(images, boxes, canvas_px=canvas_px, proxy=proxy, unlike=unlike, masks=masks)
 
 
 def load_sample(sample: ConceptSample) -> LoadedSample:

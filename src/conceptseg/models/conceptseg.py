@@ -94,7 +94,7 @@ class ConceptSegModel(nn.Module):
             raise InputError(
                 "References that are unlike the concept say little without one that shows it: give such a one too."
             )
-        return lay_out(shown, canvas_px=protocol.frame_px, proxy=proxy)
+        return lay_out(shown, canvas_px=protocol.frame_px, proxy=proxy, show_masks=protocol.mark == "mask")
 
     @property
     def tells_of_unlike(self) -> bool:

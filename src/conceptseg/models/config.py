@@ -54,6 +54,9 @@ class ProtocolConfig(BaseModel):
     system_prompt: str = SYSTEM_PROMPT
     max_new_tokens: int = Field(default=768, gt=0)
     """Longest response (Table 7)."""
+    mark: Literal["box", "mask"] = "box"
+    """How the mosaic shows what is marked: by red boxes, as in the paper, or by tinted masks beside them, where a
+    reference has one. A checkpoint was trained with one of them; the withheld reference shows neither."""
     reference_prior: bool = True
     """Whether the references' masks reach SAM 3's features through the prior, where the checkpoint has one; not in the
     paper (`conceptseg.models.prior`)."""

@@ -8,8 +8,9 @@ sampled it has the same distribution, since each token is drawn as it would be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ __all__ = ["Choose", "Opening", "Row", "Writer", "chooser"]
 
 _MOST, _LEAST = 32, 6
 """Drafted tokens of a pass, over all rows, and of a row in any case: so many cost less than the passes they save."""
+
+_NO_PICTURES: Mapping[str, Any] = MappingProxyType({})
 
 Choose = Callable[[Float[Tensor, "... vocabulary"]], Int[Tensor, "..."]]
 """From logits to a token each."""
@@ -72,6 +75,8 @@ class Opening:
     embeds: Float[Tensor, "rows new width"]
     mask: Int[Tensor, "rows new"]
     positions: Int[Tensor, "3 rows new"]
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+    """What the language model takes of pictures beside embeddings, in the first pass."""
 
 
 class Writer:
@@ -98,7 +103,8 @@ class Writer:
         begun = [len(row.tokens) for row in rows]
         drafts = self._drafts()
         mask, positions = _with_drafts(opening.mask, opening.positions, drafts)
-        states = self._pass(torch.cat([opening.embeds, self._embed(drafts)], dim=1), mask, positions)
+        embeds = torch.cat([opening.embeds, self._embed(drafts)], dim=1)
+        states = self._pass(embeds, mask, positions, _widened(opening.pictures, embeds.shape[1]))
         width = opening.embeds.shape[1]
         for row, count, mine in zip(rows, begun, states, strict=True):
             row.states.append(mine[width - count : width])
@@ -134,6 +140,7 @@ class Writer:
         embeds: Float[Tensor, "rows new width"],
         mask: Int[Tensor, "rows new"],
         positions: Int[Tensor, "3 rows new"],
+        pictures: Mapping[str, Any] = _NO_PICTURES,
     ) -> Float[Tensor, "rows new width"]:
         self.passes += 1
         self._read = torch.cat([self._read, mask], dim=1)
@@ -143,6 +150,7 @@ class Writer:
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
+            **pictures,
         )
         return output.last_hidden_state
 
@@ -226,3 +234,11 @@ def _with_drafts(
     drafted = _mask_of(drafts, mask.device)
     behind = positions[:, :, -1:] + 1 + torch.arange(drafted.shape[1], device=mask.device)
     return torch.cat([mask, drafted], dim=1), torch.cat([positions, behind], dim=2)
+
+
+def _widened(pictures: Mapping[str, Any], width: int) -> Mapping[str, Any]:
+    """The same with drafts behind what is read first, among which no picture is."""
+    if "visual_pos_masks" not in pictures:
+        return pictures
+    cells = pictures["visual_pos_masks"]
+    return {**pictures, "visual_pos_masks": nn.functional.pad(cells, (0, width - cells.shape[1]))}

@@ -67,13 +67,15 @@ def read_start(mllm: Mllm, inputs: Mapping[str, Any], start: Start) -> Beginning
     positions = _positions(mllm, inputs)[:, :1]
     positions = positions[:, :, inputs["attention_mask"][0].bool()][:, :, :length]
     places = range(start.pictures)
+    embeds, pictures = _embed(mllm, ids, mask, inputs, places)
     cache, model = _empty_cache(mllm), _parts_of(mllm)
     model.language_model(
-        inputs_embeds=_embed(mllm, ids, mask, inputs, places),
+        inputs_embeds=embeds,
         attention_mask=mask,
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
+        **pictures,
     )
     return Beginning([(layer.keys, layer.values) for layer in cache.layers])
 
@@ -88,7 +90,8 @@ def opening_of(mllm: Mllm, inputs: Mapping[str, Any], shared: SharedStart | None
         length, places = len(shared.start.tokens), _last_pictures(shared.start)
     new = ((mask.cumsum(dim=1) > length) & mask.bool()).long()[:, length:]
     ids, positions = ids[:, length:], _positions(mllm, inputs)[:, :, length:]
-    return Opening(cache, mask.new_ones(len(ids), length), _embed(mllm, ids, new, inputs, places), new, positions)
+    embeds, pictures = _embed(mllm, ids, new, inputs, places)
+    return Opening(cache, mask.new_ones(len(ids), length), embeds, new, positions, pictures)
 
 
 def _empty_cache(mllm: Mllm) -> Any:
@@ -133,8 +136,10 @@ def _embed(
     mask: Int[Tensor, "rows tokens"],
     inputs: Mapping[str, Any],
     places: Sequence[int],
-) -> Float[Tensor, "rows tokens width"]:
+) -> tuple[Float[Tensor, "rows tokens width"], dict[str, Any]]:
     """Embeddings of tokens, with pictures where their cells stand; a picture that occurs twice is encoded once.
+
+    Beside them, what the language model takes of the pictures in its first layers: Qwen3-VL does, Qwen2.5-VL does not.
 
     Args:
         mllm: that embeds them.
@@ -145,14 +150,21 @@ def _embed(
     """
     embeds = mllm.get_input_embeddings()(ids)
     if not len(places):
-        return embeds
+        return embeds, {}
     grids = inputs["image_grid_thw"]
     patches = inputs["pixel_values"].split(grids.prod(dim=1).tolist())
     pictures, grids = [patches[place] for place in places], grids[list(places)]
     first = first_places(pictures, grids)
     kept = sorted({*first})
     seen = _parts_of(mllm).get_image_features(torch.cat([pictures[place] for place in kept]), grids[kept])
-    cells = dict(zip(kept, seen.pooler_output, strict=True))
-    everyone = torch.cat([cells[place] for place in first]).to(embeds)
+
+    def for_everyone(cells: Sequence[Float[Tensor, "_ width"]]) -> Float[Tensor, "cells width"]:
+        cells_of = dict(zip(kept, cells, strict=True))
+        return torch.cat([cells_of[place] for place in first])
+
     is_cell = (ids == mllm.config.image_token_id) & mask.bool()
-    return embeds.masked_scatter(is_cell[..., None], everyone)
+    embeds = embeds.masked_scatter(is_cell[..., None], for_everyone(seen.pooler_output).to(embeds))
+    deep = getattr(seen, "deepstack_features", None)
+    if deep is None:
+        return embeds, {}
+    return embeds, {"visual_pos_masks": is_cell, "deepstack_visual_embeds": [for_everyone(level) for level in deep]}

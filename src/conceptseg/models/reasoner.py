@@ -66,8 +66,6 @@ class Generation:
     """Last-layer states, after the final norm, of the response tokens fed as input (the end token included)."""
     mask: Bool[Tensor, "batch tokens"]
     """True on response tokens up to and including the first end token."""
-    passes: int = 0
-    """Passes through the MLLM that writing took, the one over the prompt included; 0 where nothing was written."""
 
     @property
     def truncated(self) -> list[bool]:
@@ -75,6 +73,9 @@ class Generation:
         return [not text_ended for text_ended in self._ended]
 
     _ended: tuple[bool, ...] = ()
+
+    passes: int = 0
+    """Passes through the MLLM that writing took, the one over the prompt included; 0 where nothing was written."""
 
 
 class Reasoner(nn.Module):
@@ -297,7 +298,7 @@ class Reasoner(nn.Module):
             mask[number, place.start : place.stop] = True
             hidden[number, place.start : place.stop] = states[number]
         texts = self.processor.tokenizer.batch_decode([row.tokens for row in rows], skip_special_tokens=True)
-        return Generation(texts, token_ids, hidden, mask, passes, _ended=tuple(row.ended for row in rows))
+        return Generation(texts, token_ids, hidden, mask, tuple(row.ended for row in rows), passes)
 
     def hidden_states_of(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Generation:
         """The same states for responses that are already written, by one full pass over prompt and response."""

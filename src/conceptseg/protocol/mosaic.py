@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Bool
 from PIL import Image
 
 from conceptseg.errors import InputError
@@ -16,6 +18,7 @@ __all__ = ["Mosaic", "build_mosaic"]
 
 _RED = (255, 0, 0)
 _BLUE = (0, 0, 255)
+_MASK_SHARE = 0.5
 _STROKE_PER_PX = 2 / 600  # the released mosaics: 2 px wide lines on a canvas of 600
 
 
@@ -69,6 +72,7 @@ def build_mosaic(
     canvas_px: int,
     proxy: bool = True,
     unlike: Sequence[int] = (),
+    masks: Sequence[Bool[np.ndarray, "_ _"] | None] = (),
 ) -> Mosaic:
     """Lay references out as the K×K mosaic of §3.2 / D.3, K = ⌈√n⌉.
 
@@ -82,11 +86,15 @@ def build_mosaic(
             model sees the canvas unresized.
         proxy: Whether to withhold a box for verification.
         unlike: Places of pictures whose box marks what the target is not: it is drawn in blue, and never withheld.
+        masks: Of each picture at its own size, or None: what it covers is tinted beside the box. The paper and released
+            checkpoints show boxes alone. The withheld reference is never tinted.
 
     Raises:
-        InputError: no pictures, another number of boxes, a box outside its picture, or a canvas below K pixels.
+        InputError: no pictures, another number of boxes or masks, a box outside its picture, or a canvas below K.
     """
     grid = _checked_grid(len(images), len(boxes), canvas_px)
+    if masks and len(masks) != len(images):
+        raise InputError(f"Expected one mask (or None) a reference image, got {len(masks)} for {len(images)} images.")
     sizes_hw = tuple((image.height, image.width) for image in images)
     like = [place for place, box in enumerate(boxes) if box is not None and place not in unlike]
     has_proxy = proxy and len(like) > 1 and like[0] == 0
@@ -95,7 +103,10 @@ def build_mosaic(
     for index, (image, box) in enumerate(zip(images, boxes, strict=True)):
         left, top, right, bottom = _cell(index, grid, canvas_px)
         cell_hw = (bottom - top, right - left)
-        canvas.paste(resize_image(image.convert("RGB"), cell_hw), (left, top))
+        shown = resize_image(image.convert("RGB"), cell_hw)
+        if masks and not (has_proxy and index == 0):
+            shown = _tinted(shown, masks[index], _BLUE if index in unlike else _RED)
+        canvas.paste(shown, (left, top))
         inside = None if box is None else _checked_box(box, sizes_hw[index], index)
         placed.append(None if inside is None else scale_box(inside, sizes_hw[index], cell_hw, (left, top)))
     targets = tuple(None if place in unlike else box for place, box in enumerate(placed))
@@ -132,6 +143,14 @@ def _cell(index: int, grid: int, canvas_px: int) -> tuple[int, int, int, int]:
     row, column = divmod(index, grid)
     edges = [round(line * canvas_px / grid) for line in (column, row, column + 1, row + 1)]
     return edges[0], edges[1], edges[2], edges[3]
+
+
+def _tinted(cell: Image.Image, mask: Bool[np.ndarray, "_ _"] | None, colour: tuple[int, int, int]) -> Image.Image:
+    """A cell with what a mask covers half in a colour."""
+    if mask is None:
+        return cell
+    share = Image.fromarray(mask.astype(np.uint8) * round(255 * _MASK_SHARE)).resize(cell.size, Image.Resampling.BOX)
+    return Image.composite(Image.new("RGB", cell.size, colour), cell, share)
 
 
 def _draw_boxes(canvas: Image.Image, boxes: Sequence[BoxXYXY], colour: tuple[int, int, int]) -> None:

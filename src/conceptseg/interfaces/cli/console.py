@@ -51,6 +51,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=at_least(1), metavar="N", help="longest response (the checkpoint's own limit)"
     )
     parser.add_argument(
+        "--mark", choices=("box", "mask"), help="how the references' mosaic shows what is marked (the checkpoint's own)"
+    )
+    parser.add_argument(
         "--no-prior", action="store_true", help="keep the references' masks from SAM 3, as the paper does"
     )
     parser.add_argument(
@@ -140,6 +143,8 @@ def protocol_changes(args: argparse.Namespace) -> dict[str, Any]:
         changes |= {"template": template.name, "instructions": own}
     if args.max_new_tokens is not None:
         changes["max_new_tokens"] = args.max_new_tokens
+    if args.mark is not None:
+        changes["mark"] = args.mark
     if args.no_prior:
         changes["reference_prior"] = False
     return changes
@@ -181,7 +186,7 @@ def load_lens_segmenter(args: argparse.Namespace) -> ConceptSegmenter:
 
     refused = [
         f"--{name.replace('_', '-')}"
-        for name in ("sam", "bits", "device_map", "template", "max_new_tokens", "no_prior")
+        for name in ("sam", "bits", "device_map", "template", "max_new_tokens", "mark", "no_prior")
         if getattr(args, name) not in (None, False)
     ]
     if refused:
