@@ -497,9 +497,7 @@ def test_references_are_compared_once_with_a_picture(nano, presence, monkeypatch
     assert compared == [1]
 
 
-@pytest.mark.parametrize(
-    ("concepts", "told"), [("cat", "Put it into a list"), ([], "no concepts")]
-)
+@pytest.mark.parametrize(("concepts", "told"), [("cat", "Put it into a list"), ([], "no concepts")])
 def test_one_concept_is_not_many(nano, concepts, told):
     with pytest.raises(InputError, match=told):
         nano.concepts(picture(), concepts)

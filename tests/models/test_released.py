@@ -128,7 +128,7 @@ def test_another_architecture_is_refused(released_folder: Path, tmp_path: Path):
     shutil.copytree(released_folder, tmp_path / "copy")
     config = json.loads((tmp_path / "copy" / "config.json").read_text())
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
-    with pytest.raises(CheckpointError, match=r"Expected a Qwen2\.5-VL model .* got 'llava'"):
+    with pytest.raises(CheckpointError, match=r"Expected a Qwen2\.5-VL or Qwen3-VL .* got 'llava'"):
         load_released(tmp_path / "copy", sam=None)
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from conceptseg.data import Reference
 from conceptseg.errors import ImageError
@@ -55,7 +56,7 @@ def segment_frames(
         InputError: as from `ConceptSegmenter`.
     """
     memory: deque[Reference] = deque(maxlen=max(0, _SHOWN - len(references)) if references else 0)
-    keeps = {"always": True} if always else {}
+    keeps: dict[str, Any] = {"always": True} if always else {}
     for frame in frames:
         try:
             result = segmenter(frame, concept, [*references, *memory], route=route, **keeps)

@@ -288,17 +288,7 @@ class ConceptSegModel(nn.Module):
             HubAccessError: no login, no right to write, or no network.
         """
         named = sam or self.config.sam
-        refers = "/" in named
-        if not (is_hub_id(named) if refers else self.has_segmenter):
-            where = f"from {named}, which nobody else has" if refers else "from its folder, and was loaded without"
-            raise InputError(
-                f"This model takes SAM 3 {where}: say which hub id to name instead, e.g. sam='facebook/sam3'."
-            )
-        if self.config.prior is not None and not self.has_segmenter:
-            raise InputError(
-                f"Model {self.config.name!r} was loaded without SAM 3 and so without its reference prior: "
-                "load it with SAM 3 to upload it."
-            )
+        self._refuse_without_sam(named)
         config = self.config.model_copy(update={"sam": named})
         writer = repository_for(repo_id, private=private, token=token, api=api)
         with TemporaryDirectory() as folder:
@@ -310,6 +300,20 @@ class ConceptSegModel(nn.Module):
                 commit_message=commit_message,
                 revision=revision,
                 create_pr=create_pr,
+            )
+
+    def _refuse_without_sam(self, named: str) -> None:
+        """Refuse to upload a checkpoint that would not load: its SAM 3, or what comes with it, is nowhere to be had."""
+        refers = "/" in named
+        if not (is_hub_id(named) if refers else self.has_segmenter):
+            where = f"from {named}, which nobody else has" if refers else "from its folder, and was loaded without"
+            raise InputError(
+                f"This model takes SAM 3 {where}: say which hub id to name instead, e.g. sam='facebook/sam3'."
+            )
+        if self.config.prior is not None and not self.has_segmenter:
+            raise InputError(
+                f"Model {self.config.name!r} was loaded without SAM 3 and so without its reference prior: "
+                "load it with SAM 3 to upload it."
             )
 
     def _write(self, folder: Path, config: ConceptSegConfig, dtype: torch.dtype | None) -> None:

@@ -1,8 +1,8 @@
 """The MLLMs that may reason: Qwen2.5-VL, which the paper takes, and Qwen3-VL; what differs between them is told here.
 
 Both have a vision tower, `model.language_model` with a final norm, and positions in three dimensions, so that one
-`Reasoner` serves both. Qwen3-VL feeds features of its tower's middle layers to the first layers of the language model,
-which its class does by itself.
+`Reasoner` serves both. Qwen3-VL feeds features of its tower's middle layers to the first layers of the language model
+(see `conceptseg.models.opening`).
 """
 
 from __future__ import annotations

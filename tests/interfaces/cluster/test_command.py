@@ -79,11 +79,20 @@ ASK = ["segment", "in", "--concept", "leaf", "--out", "out", "--engine", "ray"]
 
 
 def test_the_question_travels_whole(desk, engine) -> None:
-    assert main([*ASK, "--ref", "a.png@a_mask.png", "--route", "reason", "--samples", "2", "--batch-size", "5"]) == 0
-    images, concept, (reference,), options = engine.asked[0]
+    more = ["--route", "reason", "--samples", "2", "--batch-size", "5", "--mask-from", "instances"]
+    assert main([*ASK, "--ref", "a.png@a_mask.png", "--unlike", "a.png@1,1,5,5", *more]) == 0
+    images, concept, (reference, unlike), options = engine.asked[0]
+    assert unlike.unlike and (unlike.image, unlike.box) == (png(), (1, 1, 5, 5))
     assert concept == "leaf" and len(images) == 3
     assert (reference.image, reference.mask) == (png(), mask_png())
-    assert options == {"batch_size": 5, "route": "reason", "always": False, "samples": 2, "seed": 0}
+    assert options == {
+        "batch_size": 5,
+        "route": "reason",
+        "mask_from": "instances",
+        "score_threshold": 0.5,
+        "samples": 2,
+        "seed": 0,
+    }
 
 
 def test_everything_is_told_at_the_end(desk, engine, capsys) -> None:

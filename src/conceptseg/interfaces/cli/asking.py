@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conceptseg.data import Reference
     from conceptseg.inference import Rule
 
-__all__ = ["UNCALIBRATED", "check_numbers", "describe_request", "load_rule"]
+__all__ = ["UNCALIBRATED", "check_numbers", "describe_request", "load_rule", "stream_options"]
 
 UNCALIBRATED = (
     "note: this checkpoint was never calibrated (conceptseg calibrate): confidence orders answers but is no expected "
@@ -36,6 +36,15 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise InputError(f"--score-threshold must lie in 0…1, got {args.score_threshold}.")
     if args.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}.")
+
+
+def stream_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `ConceptSegmenter.stream` is told besides images, concept and references."""
+    how: dict[str, Any] = {"batch_size": args.batch_size, "route": args.route}
+    how |= {"always": True} if args.always else {}
+    if args.mask_from != "semantic":
+        how |= {"mask_from": args.mask_from, "score_threshold": args.score_threshold}
+    return how | ({"samples": args.samples, "seed": args.seed} if args.samples != 1 else {})
 
 
 def load_rule(args: argparse.Namespace) -> Rule | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg.errors import InputError, MissingExtraError
-from conceptseg.interfaces.cli.asking import UNCALIBRATED, check_numbers, describe_request, load_rule
+from conceptseg.interfaces.cli.asking import UNCALIBRATED, check_numbers, describe_request, load_rule, stream_options
 from conceptseg.interfaces.cli.console import add_model_arguments
 from conceptseg.interfaces.cli.entry import ExitStatus
 
@@ -65,7 +65,7 @@ def segment_on_cluster(args: argparse.Namespace) -> int:
         MissingExtraError: the extra [ray] is not installed.
         CheckpointError: the model cannot be loaded.
     """
-    from conceptseg.interfaces.cli.inputs import parse_reference
+    from conceptseg.interfaces.cli.inputs import parse_references
     from conceptseg.interfaces.cluster.running import answer_units, cluster
     from conceptseg.interfaces.cluster.sources import find_units
     from conceptseg.words import check_words
@@ -73,7 +73,7 @@ def segment_on_cluster(args: argparse.Namespace) -> int:
     _check(args)
     rule = load_rule(args)
     args.concept = check_words(args.concept, "--concept") if rule is None else rule.concept
-    references = [parse_reference(text, args.label, args.ignore) for text in args.ref]
+    references = parse_references(args.ref, args.unlike, args.label, args.ignore)
     request = describe_request(args, references)
     carried = tuple(_carried(reference) for reference in references)
     out = str(args.out)
@@ -90,7 +90,7 @@ def segment_on_cluster(args: argparse.Namespace) -> int:
             _model_arguments(args),
             args.concept if rule is None else rule,
             carried,
-            _options(args),
+            stream_options(args),
             args.score_threshold if args.instances else None,
             out,
             mark,
@@ -250,16 +250,6 @@ def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
     if os.path.isdir(os.path.expanduser(told["model"])):
         told["model"] = os.path.abspath(os.path.expanduser(told["model"]))
     return told
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "batch_size": args.batch_size,
-        "route": args.route,
-        "always": args.always,
-        "samples": args.samples,
-        "seed": args.seed,
-    }
 
 
 def _count(parts: Parts) -> tuple[int, int]:

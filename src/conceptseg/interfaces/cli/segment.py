@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conceptseg.interfaces.cli.asking import UNCALIBRATED, check_numbers, describe_request, load_rule
+from conceptseg.interfaces.cli.asking import UNCALIBRATED, check_numbers, describe_request, load_rule, stream_options
 from conceptseg.interfaces.cli.cluster import add_cluster_arguments, refuse_cluster_arguments, segment_on_cluster
 from conceptseg.interfaces.cli.console import (
     add_label_arguments,
@@ -200,11 +200,7 @@ class _Asked:
             how: dict[str, Any] = {"route": args.route, "always": args.always}
             frames = segment_frames(segmenter, images, args.concept, self.references, **how)
             return zip(images, frames, strict=True)
-        how = {"batch_size": args.batch_size, "route": args.route}
-        how |= {"always": True} if args.always else {}
-        if args.mask_from != "semantic":
-            how |= {"mask_from": args.mask_from, "score_threshold": args.score_threshold}
-        how |= {"samples": args.samples, "seed": args.seed} if args.samples != 1 else {}
+        how = stream_options(args)
         if args.two_pass:
             numbered = segmenter.stream_in_two_passes(images, self.concept, self.references, **how)
             return ((images[index], result) for index, result in numbered)
