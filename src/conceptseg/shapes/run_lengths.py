@@ -44,6 +44,8 @@ def decode_run_lengths(counts: str | Sequence[Any], size_hw: tuple[int, int]) ->
     Raises:
         ImageError: the runs are no whole numbers, or do not add up to the picture.
     """
+    if not isinstance(counts, (str, list, tuple)):
+        raise ImageError(f"Run lengths must be a list of numbers, or a text, got {type(counts).__name__}.")
     runs = _uncompressed(counts) if isinstance(counts, str) else list(counts)
     if not all(type(run) is int for run in runs):
         raise ImageError("Run lengths must be whole numbers.")

@@ -176,6 +176,14 @@ def test_a_file_name_that_stands_twice_is_told(root: Path) -> None:
         get_benchmark("coco").read(root)
 
 
+@pytest.mark.parametrize("height", [0, -3, "6", None, 6.5, True, [6], 2**40, float("nan")])
+def test_pictures_without_a_size_are_told(root: Path, height: object) -> None:
+    rows = json.loads((root / "annotations.json").read_text())["images"]
+    change(root, images=[rows[0] | {"height": height}, *rows[1:]])
+    with pytest.raises(SampleError, match="1 pictures have no height and width in pixels"):
+        get_benchmark("coco").read(root)
+
+
 def test_ids_that_stand_twice_are_told(root: Path) -> None:
     content = json.loads((root / "annotations.json").read_text())
     change(root, images=[*content["images"], content["images"][0] | {"file_name": "other.png"}])

@@ -28,7 +28,7 @@ from conceptseg.data.benchmarks._common import Benchmark, BenchmarkInfo, Item, S
 from conceptseg.data.benchmarks._files import inside, read_json
 from conceptseg.data.benchmarks._regions import decode_regions
 from conceptseg.errors import SampleError
-from conceptseg.images import IGNORE_VALUE, LazyImage
+from conceptseg.images import IGNORE_VALUE, MAX_PIXELS, LazyImage
 from conceptseg.shapes import count_target
 from conceptseg.taxonomy import level_of
 
@@ -154,7 +154,8 @@ class _Content:
 
     @classmethod
     def of(cls, content: Any) -> _Content:
-        pictures = {row["id"]: (row["file_name"], (row["height"], row["width"])) for row in content["images"]}
+        sizes = {row["id"]: _size_of(row) for row in content["images"]}
+        pictures = {row["id"]: (row["file_name"], sizes[row["id"]] or (1, 1)) for row in content["images"]}
         names = {row["id"]: str(row["name"]) for row in content["categories"]}
         regions: dict[str, defaultdict[Any, list[tuple[Any, bool]]]] = {}
         faults: defaultdict[str, list[str]] = defaultdict(list)
@@ -170,6 +171,9 @@ class _Content:
             of_name = regions.setdefault(names[row["category_id"]], defaultdict(list))
             of_name[row["image_id"]].append((row["segmentation"], bool(row.get("iscrowd"))))
         problems = [f"{len(ids)} annotations {fault}: {_listed(ids)}" for fault, ids in faults.items()]
+        without = [str(row["file_name"]) for row in content["images"] if sizes[row["id"]] is None]
+        if without:
+            problems.append(f"{len(without)} pictures have no height and width in pixels: {_listed(without)}")
         for what, named in (
             ("file names stand for several pictures", [row["file_name"] for row in content["images"]]),
             ("ids stand for several pictures", [row["id"] for row in content["images"]]),
@@ -182,6 +186,15 @@ class _Content:
         told = [f"{len(shared)} names stand for several categories, taken for one: {_listed(shared)}"] if shared else []
         told += [f"{len(nothing)} annotations without area are left out: {_listed(nothing)}"] if nothing else []
         return cls(pictures, regions, problems, told)
+
+
+def _size_of(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(height, width) of a picture's entry; None where these are no sides of a picture that could be read."""
+    sides = [row["height"], row["width"]]
+    if not all(type(side) in (int, float) and 1 <= side <= MAX_PIXELS and side == int(side) for side in sides):
+        return None
+    height, width = map(int, sides)
+    return (height, width) if height * width <= MAX_PIXELS else None
 
 
 def _fault(
