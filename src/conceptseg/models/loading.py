@@ -303,12 +303,11 @@ def _plainly(stored: GenerationConfig) -> GenerationConfig:
 
 
 def _read_segmenter(checkpoint: Checkpoint, place: torch.device, options: LoadOptions) -> PromptSegmenter:
-    folder = checkpoint.sam_folder
+    folder, config = checkpoint.sam_folder, checkpoint.sam_config
+    assert folder is not None and config is not None  # asked for where there is a SAM 3 alone
     with _quiet_report(), explain_out_of_memory("loading SAM 3"):
-        kind: Any = sam_class(checkpoint.sam_config)
-        loaded: Any = kind.from_pretrained(
-            folder, config=checkpoint.sam_config, dtype=torch.float32, output_loading_info=True
-        )
+        kind: Any = sam_class(config)
+        loaded: Any = kind.from_pretrained(folder, config=config, dtype=torch.float32, output_loading_info=True)
         sam, report = loaded
         _require_complete(folder, report)
         tokenizer = read_sam_tokenizer(folder)
