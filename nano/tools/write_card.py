@@ -99,8 +99,8 @@ On two CPU cores ([how](../../../../docs/nano.md)):
 
 - The reasoner sees pictures at 168×168 and was taught these tasks only: {tasks}. Other tasks are transfer, and its
   rules about photographs are of the form "segment every …".
-- SAM 3-nano's single objects are hardly trained: AP50 on named objects is a few hundredths. Masks and presence are what
-  to rely on.
+- SAM 3-nano's single objects are hardly trained: AP50 on named objects is a few hundredths
+  (`python -m nano.tools.measure objects`). Masks and presence are what to rely on.
 - Masks are drawn at 128×128 and enlarged: thin things come out thick.
 - Without references, words outside its vocabulary mean nothing to SAM 3-nano; it says so by a low presence.
 - Things that resemble their surroundings in colour and texture, very small things, and several kinds that look alike
@@ -250,7 +250,7 @@ def _photographs(runs: Sequence[Run]) -> str:
     routes = list(dict.fromkeys(row["route"] for row in rows))
     lines = [
         "mIoU. `open`: validation rows of sets trained on; `research`: kinds never trained on. `match` is matching "
-        "without any training, with the same eyes (`--method match`).",
+        "without any training, with the same eyes (`--method match`); `no prior` is asked with `--no-prior`.",
         "",
         "| part | set | n | " + " | ".join(routes) + " |",
         "|---" * (3 + len(routes)) + "|",
@@ -292,7 +292,11 @@ def _against_match(runs: Sequence[Run], part: str, routes: Sequence[str]) -> lis
 
 
 def _route_of(run: Run) -> str:
-    return run.config.route if run.config.method == "conceptseg" else run.config.method
+    """What a run's column is called: its method, or its route and what it was asked without."""
+    if run.config.method != "conceptseg":
+        return run.config.method
+    told = (run.config.asking or {}).get("reference_prior", True)
+    return run.config.route if told else f"{run.config.route}, no prior"
 
 
 def _table(about: Sequence[str], rows: Sequence[dict[str, Any]], without: Sequence[str] = ()) -> str:

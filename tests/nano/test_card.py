@@ -156,3 +156,14 @@ def test_the_card_leaves_the_digest_as_it_was(tiny_checkpoint: Path, tmp_path: P
     (checkpoint / "more.json").write_text("{}")
     after = describe_checkpoint(str(checkpoint))["sha256"]
     assert after["home"] != before["home"] and after["mllm"] == before["mllm"]
+
+
+def test_what_was_asked_without_the_prior_has_a_column_of_its_own(card: ModuleType, folder: Path) -> None:
+    without = {"reference_prior": False}
+    runs = [
+        run("a", [True] * 3, data="photos/open", route="direct"),
+        run("b", [False] * 3, data="photos/open", route="direct", asking=without),
+    ]
+    text, _ = write(card, runs, folder)
+    assert "| part | set | n | direct | direct, no prior |" in text
+    assert "| open | photos/open | 3 | 1.000 | 0.500 |" in text
