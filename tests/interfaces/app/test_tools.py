@@ -40,7 +40,7 @@ def test_each_tool_says_what_it_is_for(tools):
 
 def test_a_rule_is_learned_and_applied(tools):
     segment, learn_rule, apply_rule = tools.all()
-    references = [{"image": b64(png()), "mask": b64(mask_png())}, {"image": b64(png()), "mask": b64(mask_png())}]
+    references = [{"image": b64(png(colour=one)), "mask": b64(mask_png())} for one in ("teal", "olive")]
     told = json.loads(learn_rule("square", references))
     assert told["concept"] == "square" and "Expected IoU" in told["description"]
     applied = json.loads(apply_rule(b64(png()), told["rule"]))
