@@ -250,7 +250,8 @@ def _photographs(runs: Sequence[Run]) -> str:
     routes = list(dict.fromkeys(row["route"] for row in rows))
     lines = [
         "mIoU. `open`: validation rows of sets trained on; `research`: kinds never trained on. `match` is matching "
-        "without any training, with the same eyes (`--method match`); `no prior` is asked with `--no-prior`.",
+        "without any training, with the same eyes (`--method match`)."
+        + (" `no prior` is asked with `--no-prior`." if any(route.endswith("no prior") for route in routes) else ""),
         "",
         "| part | set | n | " + " | ".join(routes) + " |",
         "|---" * (3 + len(routes)) + "|",
