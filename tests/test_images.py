@@ -20,6 +20,7 @@ from conceptseg.errors import ImageError
 from conceptseg.images import (
     load_image,
     load_mask,
+    load_mask_with_ignore,
     read_image,
     read_mask,
     resize_image,
@@ -509,3 +510,9 @@ def test_enlarging_a_mask_repeats_its_pixels(mask: np.ndarray, times: int):
     enlarged = resize_mask(mask, (3 * times, 5 * times))
     assert enlarged.dtype == bool
     assert np.array_equal(enlarged, mask.repeat(times, axis=0).repeat(times, axis=1))
+
+
+def test_target_and_what_is_not_judged_come_as_a_pair() -> None:
+    target, ignore = load_mask_with_ignore(np.array([[0, 1], [255, 0]], dtype=np.uint8))
+    assert target.tolist() == [[False, True], [False, False]]
+    assert ignore.tolist() == [[False, False], [True, False]]

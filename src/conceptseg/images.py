@@ -39,6 +39,7 @@ __all__ = [
     "describe_source",
     "load_image",
     "load_mask",
+    "load_mask_with_ignore",
     "read_image",
     "read_mask",
     "resize_image",
@@ -153,6 +154,31 @@ def load_mask(
         ImageError: as from `read_mask`.
     """
     return read_mask(source, size_hw, label=label, ignore=ignore).target
+
+
+def load_mask_with_ignore(
+    source: ImageSource,
+    size_hw: tuple[int, int] | None = None,
+    *,
+    label: Label | None = None,
+    ignore: Label | None = None,
+) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """Read a mask and the pixels it declares undecided: `read_mask` without its notes.
+
+    Args:
+        source: As for `read_mask`.
+        size_hw: The size of the picture that the mask belongs to, to be checked.
+        label: As for `read_mask`.
+        ignore: As for `read_mask`.
+
+    Returns:
+        (target, ignore), two boolean arrays of shape (H, W), never both true.
+
+    Raises:
+        ImageError: as from `read_mask`.
+    """
+    reading = read_mask(source, size_hw, label=label, ignore=ignore)
+    return reading.target, reading.ignore
 
 
 def read_mask(
