@@ -25,9 +25,9 @@ def lines_of(page: Path) -> Iterator[str]:
     whole = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
     whole = re.sub(r"\n {12,}(?=[\[-])", " ", whole)  # forms go on in lines that are indented further
     for line in whole.splitlines():
-        if found := re.match(r"(?:\s{4,}|\$ )?(conceptseg [a-z-]+.*)", line):
-            if "$(" not in found[1]:  # what a shell puts there is not known here
-                yield found[1]
+        found = re.match(r"(?:\s{4,}|\$ )?(conceptseg [a-z-]+.*)", line)
+        if found and "$(" not in found[1]:  # what a shell puts there is not known here
+            yield found[1]
 
 
 LINES = [(page.name, line) for page in PAGES for line in lines_of(page)]
