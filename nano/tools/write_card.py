@@ -153,11 +153,12 @@ def write_card(runs: Sequence[Run], checkpoint: Path, trained: Sequence[str], da
     world = [run for run in runs if run.config.data[0].startswith("world:")]
     photographed = [run for run in runs if run not in world]
     tasks = _by_task(world, trained)
+    told = [_note(run, config.name) for run in runs]
     card = _CARD.format(
         parameters=round(_parameters(checkpoint) / 1e6),
         photographs=_photographs(photographed),
         summary=_table(("tasks", "split", "route", "n"), _summary(tasks), without=("miou_error",)),
-        runs="\n".join(f"- {run.note}" for run in runs),
+        runs="\n".join(f"- {note}" for note in told),
         data=data,
         steps="\n".join(f"- {line}" for line in steps),
         names=len(config.vocabulary),
@@ -165,7 +166,7 @@ def write_card(runs: Sequence[Run], checkpoint: Path, trained: Sequence[str], da
     )
     (checkpoint / "README.md").write_text(card, encoding="utf-8")
     _write_csv(checkpoint / "scores.csv", [*tasks, *_by_set(photographed)])
-    scores = {"runs": [run.note for run in runs], "table": tasks, "photographs": _by_set(photographed)}
+    scores = {"runs": told, "table": tasks, "photographs": _by_set(photographed)}
     (checkpoint / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
 
@@ -290,6 +291,11 @@ def _against_match(runs: Sequence[Run], part: str, routes: Sequence[str]) -> lis
         )
         cells.append(f"{mean(mean(values) for values in by_set.values()):+.1f} ± {error:.1f}")
     return cells
+
+
+def _note(run: Run, name: str) -> str:
+    """What a run was, the checkpoint by its name: where its folder lay is nobody's business, and digests tell it."""
+    return run.note.replace(f"model {run.config.model},", f"model {name},")
 
 
 def _route_of(run: Run) -> str:

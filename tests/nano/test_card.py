@@ -15,6 +15,7 @@ from conceptseg.errors import InputError
 from conceptseg.evaluation.provenance import describe_checkpoint
 from conceptseg.evaluation.runs import Run
 from conceptseg.evaluation.settings import EvaluationConfig
+from conceptseg.models.config import ConceptSegConfig
 from nano.one_checkpoint import require_one_checkpoint
 from nano.tools import write_card
 
@@ -167,3 +168,9 @@ def test_what_was_asked_without_the_prior_has_a_column_of_its_own(card: ModuleTy
     text, _ = write(card, runs, folder)
     assert "| part | set | n | direct | direct, no prior |" in text
     assert "| open | photos/open | 3 | 1.000 | 0.500 |" in text
+
+
+def test_a_checkpoint_is_told_by_its_name_not_by_where_it_lay(card: ModuleType, folder: Path) -> None:
+    text, scores = write(card, [run("a", [True] * 2, model="/somewhere/else/fresh")], folder)
+    assert "/somewhere" not in text and "/somewhere" not in json.dumps(scores)
+    assert f"model {ConceptSegConfig.read(folder).name}, route auto" in scores["runs"][0]
