@@ -18,7 +18,7 @@ from conceptseg.errors import InputError
 from conceptseg.files import replacing
 from conceptseg.images import ReadImage
 from conceptseg.inference import ConceptSegmenter, Query
-from conceptseg.interfaces.server.refusals import refuse
+from conceptseg.interfaces.server.refusals import Refusal, refuse
 from conceptseg.interfaces.server.schemas import RULE_ID
 
 __all__ = ["NoRules", "RuleFolder", "RuleModel", "RuleStore"]
@@ -87,27 +87,35 @@ class NoRules:
 
     def describe(self, name: str) -> dict[str, Any]:
         """Not found."""
-        raise refuse("not_found", f"There is no rule {name!r}: the server was started without --rules FOLDER.")
+        raise _no_folder_holds(name)
 
     def model(self, name: str) -> RuleModel:
         """Not found."""
-        raise refuse("not_found", f"There is no rule {name!r}: the server was started without --rules FOLDER.")
+        raise _no_folder_holds(name)
 
     def learn(self, name: str, *_: Any, **__: Any) -> dict[str, Any]:
         """Refused."""
-        raise refuse("conflict", f"The rule {name!r} cannot be kept: start the server with --rules FOLDER.")
+        raise _no_folder_keeps(name)
 
     def content(self, name: str) -> bytes:
         """Not found."""
-        raise refuse("not_found", f"There is no rule {name!r}: the server was started without --rules FOLDER.")
+        raise _no_folder_holds(name)
 
     def add(self, name: str, content: bytes) -> dict[str, Any]:
         """Refused."""
-        raise refuse("conflict", f"The rule {name!r} cannot be kept: start the server with --rules FOLDER.")
+        raise _no_folder_keeps(name)
 
     def delete(self, name: str) -> None:
         """Not found."""
-        raise refuse("not_found", f"There is no rule {name!r}: the server was started without --rules FOLDER.")
+        raise _no_folder_holds(name)
+
+
+def _no_folder_holds(name: str) -> Refusal:
+    return refuse("not_found", f"There is no rule {name!r}: the server was started without --rules FOLDER.")
+
+
+def _no_folder_keeps(name: str) -> Refusal:
+    return refuse("conflict", f"The rule {name!r} cannot be kept: start the server with --rules FOLDER.")
 
 
 class RuleFolder:
@@ -144,7 +152,7 @@ class RuleFolder:
         return {
             "id": name,
             **told,
-            "route": _route_of(kept.rule),
+            "route": kept.rule.route.value,
             "references": len(kept.rule.pictures),
             "description": kept.rule.describe(),
         }
@@ -155,7 +163,7 @@ class RuleFolder:
             kept = self._read(name)
         except InputError as error:
             raise InputError(_without(self._folder, error)) from error
-        route = "direct" if _route_of(kept.rule) == "direct" else "reason"
+        route = "direct" if kept.rule.route.value == "direct" else "reason"
         return RuleModel(kept.rule.concept, route, lambda image: kept.ask(image, self._segmenter), kept.rule.describe())
 
     def learn(
@@ -177,8 +185,7 @@ class RuleFolder:
             if is_over():
                 raise TimeoutError(f"after {done} of {planned} pictures")
 
-        segmenter: Any = self._segmenter
-        rule = segmenter.learn(concept, references, absent=absent, progress=progress)
+        rule = self._segmenter.learn(concept, references, absent=absent, progress=progress)
         with self._lock:
             if not replace:
                 self._must_be_new(path)
@@ -258,10 +265,6 @@ def _load_rule(path: Path) -> Any:
     from conceptseg.inference.rules import Rule
 
     return Rule.load(path)
-
-
-def _route_of(rule: Any) -> str:
-    return str(getattr(rule.route, "value", rule.route))
 
 
 def _plain(value: Any) -> Any:
